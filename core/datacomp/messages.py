@@ -1,0 +1,482 @@
+"""The typed messages between server, workers and clients. Everything that crosses HTTP is one of these.
+
+Server and worker never import each other; this module is what they share.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from datacomp.problems import Problem
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(min_length=1, max_length=120)]
+
+
+class Message(BaseModel):
+    """Base of all messages: unknown fields are refused, so that typos surface."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+
+class Track(StrEnum):
+    FILTERING = "filtering"
+    BYOD = "byod"
+
+
+class SubmissionKind(StrEnum):
+    UIDS = "uids"
+    EXPRESSION = "expression"
+    CODE = "code"
+    DATASET = "dataset"
+
+
+class Stage(StrEnum):
+    """Stages in the order in which a submission passes through them."""
+
+    VALIDATE = "validate"
+    FILTER = "filter"
+    DEDUP = "dedup"
+    SUBSET = "subset"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class RunState(StrEnum):
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Blame(StrEnum):
+    """Whose fault a failure is. `participant` ends the submission; `platform` is tried again and refunds the quota."""
+
+    PARTICIPANT = "participant"
+    PLATFORM = "platform"
+
+
+class DedupMode(StrEnum):
+    OFF = "off"
+    REPORT = "report"
+    APPLY = "apply"
+
+
+class DedupSetting(Message):
+    """What a board does about near-duplicates in a subset."""
+
+    mode: DedupMode = DedupMode.OFF
+    threshold: float = Field(default=0.95, gt=0, le=1)
+    """Cosine similarity of image embeddings at or above which two samples are near-duplicates."""
+    feature: str = "l14_img"
+    keep: Literal["greedy"] = "greedy"
+    rank: str = "clip_l14_similarity_score"
+
+
+# --- worker protocol -----------------------------------------------------------------------------------------------
+
+
+class BoardFacts(Message):
+    """What a stage needs to know of the board."""
+
+    name: str
+    track: Track
+    scale: str
+    suite: str
+    """`name@version`."""
+    suite_digest: Digest
+    pool: str
+    """Name of the pool; each worker's settings say where it lies."""
+    pool_digest: Digest | None = None
+    """When given, a worker whose pool has another digest refuses the run."""
+    dedup: DedupSetting = DedupSetting()
+
+
+class FileRef(Message):
+    """A stored file: an upload or a promoted output."""
+
+    name: str
+    digest: Digest
+    size: int = Field(ge=0)
+
+
+class ClaimRequest(Message):
+    worker: Name
+    queues: list[str] = Field(min_length=1)
+
+
+class Job(Message):
+    """One attempt at one run, handed to a worker with its fencing number."""
+
+    attempt: str
+    fence: int
+    number: int
+    """1 for the first attempt of this run."""
+    lease_seconds: float
+    heartbeat_seconds: float
+    run: str
+    submission: str
+    stage: Stage
+    seed: int
+    rehearsal: bool
+    kind: SubmissionKind
+    board: BoardFacts
+    upload: FileRef
+    inputs: list[FileRef]
+    """Promoted outputs of the submission's earlier runs (of the same seed, where they have one)."""
+    resume: FileRef | None = None
+    """The newest checkpoint that an earlier attempt at this run stored."""
+    facts: dict[Stage, dict[str, Any]]
+    """Results of the earlier stages, by stage: `result_type(stage).model_validate(facts[stage])`."""
+
+
+class Progress(Message):
+    """Live progress of a run. Units are named by `unit` (`rows`, `samples`, `tasks`, ...)."""
+
+    done: float
+    total: float | None = None
+    unit: str
+    rate: float | None = None
+    """Units per second."""
+    note: str = ""
+    values: dict[str, float] = {}
+    """Further figures, for instance `{"loss": 4.2}`."""
+
+
+class Heartbeat(Message):
+    fence: int
+    progress: Progress | None = None
+    log: str = ""
+    """Text to append to the run's log since the last heartbeat."""
+
+
+class HeartbeatReply(Message):
+    cancel: bool
+    """The worker must stop the run and report nothing more."""
+
+
+class Failure(Message):
+    """Why a run failed."""
+
+    blame: Blame
+    problems: list[Problem] = Field(min_length=1)
+    log_tail: str = ""
+
+
+class ValidateResult(Message):
+    stage: Literal[Stage.VALIDATE] = Stage.VALIDATE
+    rows: int
+    """Rows of the file (0 for code, which is only parsed here)."""
+    unique: int
+    repeats: int
+    unavailable: int
+    """Uids that the pool knows but this site has no image for: counted, trained without."""
+    description: str = ""
+    """For code: the docstring of the module, which is the public description of the method."""
+
+
+class FilterResult(Message):
+    stage: Literal[Stage.FILTER] = Stage.FILTER
+    rows_in: int
+    rows_kept: int
+    nan_scores: int
+    rule: str
+    """The selection rule that was applied."""
+    seconds: float
+
+
+class DedupResult(Message):
+    stage: Literal[Stage.DEDUP] = Stage.DEDUP
+    mode: DedupMode
+    threshold: float
+    rows_in: int
+    removable: int
+    """Rows that the keep rule would remove."""
+    rows_kept: int
+    """Equal to rows_in unless mode is `apply`."""
+    recall: float
+    """Measured on brute-forced sample queries."""
+    recall_low: float
+    recall_high: float
+    cells_digest: Digest
+    without_features: int = 0
+
+
+class SubsetResult(Message):
+    stage: Literal[Stage.SUBSET] = Stage.SUBSET
+    samples: int
+    """Samples written, repeats counted."""
+    unique: int
+    unavailable: int
+    shards: int
+    subset_digest: Digest
+    """Digest of the sorted uid array that is trained on (little-endian u8,u8 bytes)."""
+
+
+class TrainResult(Message):
+    stage: Literal[Stage.TRAIN] = Stage.TRAIN
+    samples_seen: int
+    seconds: float
+    samples_per_second: float
+    final_loss: float
+    device: str
+    threads: int | None
+    precision: str
+    resumed_from: int
+    """Checkpoint (epoch) that this attempt continued from; 0 for a fresh start."""
+    scale_digest: Digest
+    recipe_digest: Digest
+    weights_digest: Digest
+    """Digest of the final state dict: names, shapes, dtypes and bytes in order."""
+    loss_curve: list[tuple[int, float]]
+    """(samples seen, loss) at the trainer's log steps."""
+
+
+class EvaluateResult(Message):
+    stage: Literal[Stage.EVALUATE] = Stage.EVALUATE
+    tasks: int
+    records: int
+    seconds: float
+    suite_digest: Digest
+
+
+StageResult = Annotated[
+    ValidateResult | FilterResult | DedupResult | SubsetResult | TrainResult | EvaluateResult,
+    Field(discriminator="stage"),
+]
+
+
+class Finish(Message):
+    """A run is done. Every output must have been stored under this attempt before."""
+
+    fence: int
+    result: StageResult
+    outputs: list[FileRef]
+    environment: dict[str, str] = {}
+    """Versions that the result depends on (python, torch, open_clip, faiss, ...), for the manifest."""
+    log: str = ""
+
+
+class Fail(Message):
+    fence: int
+    failure: Failure
+    log: str = ""
+
+
+class WorkerHello(Message):
+    """Sent every heartbeat interval by an idle or busy worker, so that the queue card can say who is alive."""
+
+    worker: Name
+    queues: list[str]
+    busy: str | None = None
+    """Run id in progress."""
+
+
+# Output names that one stage leaves for later ones.
+SUBSET_FILE = "subset.npy"
+"""Sorted u8,u8 array: made by validate (uids), filter (code) and dedup (apply); the latest one counts."""
+CHECKPOINT_FILE = "checkpoint.pt"
+"""The final checkpoint. While training runs, `epoch_<k>.pt` are stored as they appear, k counting from 1."""
+RECORDS_FILE = "records.parquet"
+REPORT_FILE = "report.json"
+
+
+# --- public API ----------------------------------------------------------------------------------------------------
+
+
+class Registration(Message):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,38}$")]
+    password: Annotated[str, Field(min_length=8, max_length=200)]
+    email: str | None = Field(default=None, max_length=200)
+
+
+class Credentials(Message):
+    name: str
+    password: str
+    label: str = Field(default="cli", max_length=80)
+
+
+class TokenOut(Message):
+    """A new API token; the only time its secret is shown."""
+
+    token: str
+    name: str
+    label: str
+
+
+class AccountOut(Message):
+    name: str
+    role: str
+
+
+class BoardOut(Message):
+    name: str
+    title: str
+    description: str
+    track: Track
+    scale: dict[str, Any]
+    suite: str
+    suite_digest: Digest
+    pool: str
+    pool_digest: Digest | None
+    pool_rows: int | None
+    train_queue: str
+    seeds: int
+    dedup: DedupSetting
+    max_upload_bytes: int
+    submissions_per_day: int
+
+
+class SubmissionCreate(Message):
+    """Opens a submission; the file follows by `PUT /api/submissions/{id}/content`."""
+
+    board: str
+    kind: SubmissionKind
+    method: Name
+    description: str = Field(default="", max_length=4000)
+    link: str = Field(default="", max_length=400)
+    filename: str = Field(min_length=1, max_length=200)
+    digest: Digest
+    size: int = Field(gt=0)
+    rehearsal: bool = False
+
+
+class RunOut(Message):
+    id: str
+    stage: Stage
+    seed: int
+    state: RunState
+    queue: str
+    attempts: int
+    worker: str | None
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline: datetime | None
+    """When the lease of the running attempt ends."""
+    reused_from: str | None
+    """The run whose outputs this one took over because all inputs' digests agree."""
+    progress: Progress | None
+    failure: Failure | None
+    result: dict[str, Any] | None
+    log_tail: str
+    waiting_note: str
+    """For queued runs: position, or `no worker serves queue gpu`."""
+
+
+class TaskScore(Message):
+    task: str
+    name: str
+    group: str
+    metric: str | None
+    value: float | None
+    chance: float | None
+    n: int
+
+
+class ScoreOut(Message):
+    """Scores of one submission, mean over seeds."""
+
+    average: float | None
+    main: float | None
+    groups: dict[str, float]
+    tasks: list[TaskScore]
+    seeds: int
+
+
+class SubmissionOut(Message):
+    """A submission's receipt."""
+
+    id: str
+    url: str
+    board: str
+    kind: SubmissionKind
+    method: str
+    description: str
+    link: str
+    participant: str
+    filename: str
+    digest: Digest
+    size: int
+    rehearsal: bool
+    state: str
+    """`uploading`, `validating`, ..., `training 2 of 3`, `evaluating`, `scored`, `rejected`, `failed`, `cancelled`, `withdrawn`."""
+    final: bool
+    created_at: datetime
+    subset_size: int | None
+    quota_refunded: bool
+    failure: Failure | None
+    runs: list[RunOut]
+    score: ScoreOut | None
+
+
+class EventOut(Message):
+    """One line of a submission's append-only history, also sent over SSE."""
+
+    id: int
+    at: datetime
+    submission: str
+    run: str | None
+    stage: Stage | None
+    what: str
+    """`state` (a transition), `progress`, `log` or `attempt`."""
+    before: str | None = None
+    after: str | None = None
+    actor: str = ""
+    reason: str = ""
+    progress: Progress | None = None
+
+
+class LeaderboardRow(Message):
+    rank: int | None
+    method: str
+    participant: str
+    submission: str | None
+    url: str | None
+    subset_size: int | None
+    score: float | None
+    """Average over the suite's counted tasks."""
+    main: float | None
+    groups: dict[str, float]
+    tasks: dict[str, float]
+    status: str
+    """`scored`, `published` (from a paper, not run here) or the state of an unfinished submission."""
+    kind: SubmissionKind | None
+    baseline: bool = False
+    delta_to_baseline: float | None = None
+    source: str = ""
+    date: datetime | None = None
+
+
+class LeaderboardOut(Message):
+    board: str
+    title: str
+    scale: str
+    suite: str
+    suite_digest: Digest
+    rank_by: str
+    tasks: list[str]
+    rows: list[LeaderboardRow]
+    generated_at: datetime
+
+
+class ManifestOut(Message):
+    """Everything that a result depends on, by digest. `digest` covers `body`."""
+
+    digest: Digest
+    body: dict[str, Any]
+
+
+class ErrorOut(Message):
+    """Body of every refusal (4xx)."""
+
+    problems: list[Problem]

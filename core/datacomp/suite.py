@@ -1,0 +1,126 @@
+"""Evaluation suites: versioned lists of tasks, read from JSON.
+
+A suite file is data, so that adding a task is a new version of a file and every score names the digest of the
+suite it was computed under. `datacomp-38` lists DataComp's 40 task keys (38 counted); `tiny` is the same in miniature.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from datacomp.digests import digest_json
+from datacomp.problems import BadInput, Problem
+
+
+class Kind(StrEnum):
+    """How a task is evaluated. Each kind needs named capabilities of the model and gives records."""
+
+    ZEROSHOT = "zeroshot"
+    RETRIEVAL = "retrieval"
+    WINOGAVIL = "winogavil"
+
+
+class Metric(StrEnum):
+    """Main metrics, computed from records alone (see `datacomp.scoring`)."""
+
+    ACC1 = "acc1"
+    ACC5 = "acc5"
+    MEAN_PER_CLASS_RECALL = "mean_per_class_recall"
+    MEAN_RECALL_AT_1 = "mean_recall@1"
+    JACCARD = "jaccard_score"
+    F1_MACRO = "F1-macro_all"
+    WORST_REGION = "acc_worst_region"
+    WORST_GROUP_ACC5 = "acc_top5_wg"
+    WORST_GROUP_ACC1 = "acc_wg"
+
+
+class Task(BaseModel):
+    """One evaluation task. `chance` is the main metric's expectation for a model that knows nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    """As in the original's task list, for instance `vtab/caltech101`; the folder is `wds_<key with / as ->_test`."""
+    name: str
+    kind: Kind
+    metric: Metric | None
+    """None for tasks that are reported but have no summary metric."""
+    group: str
+    """`main`, `shift`, `vtab`, `retrieval` or `other`."""
+    chance: float | None = None
+    classes: int | None = None
+    size: int | None = None
+    counted: bool = True
+    """Whether the task takes part in the average."""
+
+    @property
+    def folder(self) -> str:
+        """Name of the task's data folder."""
+        return f"wds_{self.key.replace('/', '-')}_test"
+
+
+class Suite(BaseModel):
+    """A versioned list of tasks. The first task with group `main` is the board's headline task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str
+    description: str = ""
+    tasks: tuple[Task, ...]
+
+    @property
+    def id(self) -> str:
+        """`name@version`, as boards refer to it."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def digest(self) -> str:
+        """Digest of every field of every task, in order."""
+        return digest_json(self.model_dump(mode="json"))
+
+    @property
+    def counted(self) -> tuple[Task, ...]:
+        """Tasks that take part in the average."""
+        return tuple(task for task in self.tasks if task.counted and task.metric is not None)
+
+    def groups(self) -> dict[str, tuple[Task, ...]]:
+        """Counted tasks by group, in order of first appearance."""
+        found: dict[str, list[Task]] = {}
+        for task in self.counted:
+            found.setdefault(task.group, []).append(task)
+        return {group: tuple(tasks) for group, tasks in found.items()}
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """A packaged suite by name (`tiny`, `datacomp-38`, also as `name@version`), or one from a JSON file."""
+    path = Path(name_or_path)
+    if path.suffix == ".json":
+        text, where = path.read_text(), str(path)
+    else:
+        stem, _, version = str(name_or_path).partition("@")
+        resource = files("datacomp") / "suites" / f"{stem}.json"
+        if not resource.is_file():
+            known = sorted(p.name[:-5] for p in (files("datacomp") / "suites").iterdir() if p.name.endswith(".json"))
+            raise BadInput.of("suite-unknown", f"there is no suite {stem!r}", hint=f"choose one of {', '.join(known)}")
+        text, where = resource.read_text(), f"{stem}.json"
+        if version and json.loads(text)["version"] != version:
+            raise BadInput.of("suite-version", f"suite {stem} has version {json.loads(text)['version']}, not {version}")
+    try:
+        suite = Suite.model_validate_json(text)
+    except ValidationError as error:
+        raise BadInput(
+            *(
+                Problem(code="suite-invalid", message=e["msg"], where=f"{where}: {'.'.join(map(str, e['loc']))}")
+                for e in error.errors()
+            )
+        ) from error
+    keys = [task.key for task in suite.tasks]
+    if len(set(keys)) != len(keys):
+        raise BadInput.of("suite-invalid", "two tasks share a key", where=where)
+    return suite

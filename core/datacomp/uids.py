@@ -1,0 +1,221 @@
+"""Uids: the only code that packs, reads, writes, checks or looks up sample ids.
+
+A uid is 128 bits. In parquet it is 32 lower-case hex digits; in a subset file it is `numpy.dtype("u8,u8")`, the high and the low
+half, sorted lexicographically, repeats allowed (DataComp's format). Here arrays always have that dtype and shape (n,).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datacomp.problems import BadInput, Problem, raise_if_any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+UID_DTYPE = np.dtype("u8,u8")
+CHUNK = 1 << 20
+SHOWN = 10
+"""How many positions an error lists."""
+
+Uids = npt.NDArray[Any]
+_NIBBLE = np.full(256, 255, np.uint8)
+_NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+_NIBBLE[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
+_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
+
+
+def from_hex(strings: list[str] | pa.Array | pa.ChunkedArray) -> Uids:
+    """Pack hex strings into uids, shape (n,), in the given order. `BadInput` gives the first bad rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(strings, list):
+        strings = pa.array(strings, pa.string())
+    if isinstance(strings, pa.ChunkedArray):
+        strings = strings.combine_chunks()
+    n = len(strings)
+    lengths = np.asarray(pc.binary_length(strings.fill_null("")), dtype=np.int64)
+    _require_rows(lengths == 32, "uid-malformed", "a uid has 32 hex digits", strings)
+    blob = pa.concat_arrays([pa.array([], pa.large_string()), strings.cast(pa.large_string())]).buffers()[2]
+    text = np.frombuffer(blob or b"", np.uint8, n * 32).reshape(n, 32)
+    nibbles = _NIBBLE[text]
+    _require_rows((nibbles < 16).all(axis=1), "uid-malformed", "a uid has only hex digits", strings)
+    packed = np.ascontiguousarray((nibbles[:, ::2] << 4) | nibbles[:, 1::2])
+    return packed.view(">u8").astype("<u8").view(UID_DTYPE).reshape(n)
+
+
+def _require_rows(good: npt.NDArray[np.bool_], code: str, message: str, strings: pa.Array) -> None:
+    if not good.all():
+        rows = np.flatnonzero(~good)
+        examples = ", ".join(f"row {r}: {strings[int(r)].as_py()!r}" for r in rows[:3])
+        raise BadInput.of(code, f"{message}; {rows.size:,} rows do not ({examples})", where=f"row {rows[0]}")
+
+
+def to_hex(uids: Uids) -> list[str]:
+    """32 lower-case hex digits per uid."""
+    if not uids.size:
+        return []
+    octets = np.ascontiguousarray(halves(uids).astype(">u8")).view(np.uint8).reshape(uids.size, 16)
+    digits = np.empty((uids.size, 32), np.uint8)
+    digits[:, ::2], digits[:, 1::2] = _HEX[octets >> 4], _HEX[octets & 15]
+    return [str(s) for s in digits.view("S32").reshape(-1).astype("U32")]
+
+
+def halves(uids: Uids) -> npt.NDArray[np.uint64]:
+    """The uids as (n, 2) unsigned integers: high, low."""
+    return np.ascontiguousarray(uids).view("<u8").reshape(-1, 2)
+
+
+def order(uids: Uids) -> npt.NDArray[np.int64]:
+    """Stable permutation that sorts the uids."""
+    pair = halves(uids)
+    return np.lexsort((pair[:, 1], pair[:, 0])).astype(np.int64)
+
+
+def sort(uids: Uids) -> Uids:
+    """A sorted copy."""
+    return uids[order(uids)]
+
+
+def descents(uids: Uids) -> npt.NDArray[np.int64]:
+    """Rows i (1-based on the left neighbour) with uids[i] < uids[i - 1]; empty when sorted."""
+    high, low = halves(uids).T
+    falls = (high[1:] < high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] < low[:-1]))
+    return np.flatnonzero(falls) + 1
+
+
+def repeats(sorted_uids: Uids) -> int:
+    """How many rows of a sorted array equal their left neighbour."""
+    pair = halves(sorted_uids)
+    return int((pair[1:] == pair[:-1]).all(axis=1).sum())
+
+
+def find(needles: Uids, sorted_uids: Uids) -> npt.NDArray[np.int64]:
+    """Position of each needle in a sorted array, -1 where it is absent; the first where it repeats."""
+    haystack_high, haystack_low = halves(sorted_uids).T
+    high, low = halves(needles).T
+    haystack_high = np.ascontiguousarray(haystack_high)
+    left = np.searchsorted(haystack_high, high, "left")
+    right = np.searchsorted(haystack_high, high, "right")
+    found = np.full(needles.size, -1, np.int64)
+    single = right - left == 1
+    found[single] = np.where(haystack_low[left[single]] == low[single], left[single], -1)
+    for i in np.flatnonzero(right - left > 1):  # equal high halves: rare, and repeats
+        run = haystack_low[left[i] : right[i]]
+        at = int(np.searchsorted(run, low[i]))
+        if at < run.size and run[at] == low[i]:
+            found[i] = left[i] + at
+    return found
+
+
+def write_subset(path: Path, uids: Uids) -> None:
+    """Write sorted uids as npy, as DataComp's tools do. `BadInput` when they are not sorted."""
+    if descents(uids).size:
+        raise BadInput.of(
+            "uids-unsorted", "a subset file holds sorted uids", where=str(path), hint="call uids.sort first"
+        )
+    with path.open("wb") as file:
+        np.save(file, uids.astype(UID_DTYPE, copy=False), allow_pickle=False)
+
+
+def open_subset(path: Path) -> Uids:
+    """Map a subset file (npy, or a raw memmap of `u8,u8`) without reading it. `BadInput` says what is wrong with the header."""
+    if not path.is_file():
+        raise BadInput.of("uids-missing", "there is no such file", where=str(path))
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if magic != b"\x93NUMPY":
+        return _open_raw(path)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError) as error:
+        raise _header_error(path, error) from error
+    if array.dtype != UID_DTYPE:
+        raise BadInput.of(
+            "uids-dtype", f"the array's dtype is {array.dtype}, not u8,u8", where=f"{path.name}: header",
+            hint="pack each uid as (int(uid[:16], 16), int(uid[16:32], 16)) with numpy.dtype('u8,u8')",
+        )  # fmt: skip
+    if array.ndim != 1:
+        raise BadInput.of(
+            "uids-shape", f"the array has shape {array.shape}; one axis is expected", where=f"{path.name}: header"
+        )
+    return array
+
+
+def _open_raw(path: Path) -> Uids:
+    size = path.stat().st_size
+    if size % UID_DTYPE.itemsize:
+        raise BadInput.of(
+            "uids-format", f"neither npy nor a raw array of 16-byte uids: {size:,} bytes do not divide by 16", where=path.name,
+            hint="write the array with numpy.save",
+        )  # fmt: skip
+    return np.memmap(path, UID_DTYPE, "r") if size else np.empty(0, UID_DTYPE)
+
+
+def _header_error(path: Path, error: Exception) -> BadInput:
+    text = str(error)
+    if "pickle" in text.lower() or "object" in text.lower():
+        return BadInput.of("uids-object", "the array holds Python objects, which are never unpickled", where=f"{path.name}: header",
+                           hint="save uids with numpy.dtype('u8,u8'), not as strings or objects")  # fmt: skip
+    if "mmap length" in text or "reshape" in text or isinstance(error, EOFError):
+        return BadInput.of("uids-truncated", f"the file is shorter than its header says ({path.stat().st_size:,} bytes)", where=path.name,
+                           hint="write or upload the file again")  # fmt: skip
+    return BadInput.of(
+        "uids-format", f"not a readable npy file: {text}", where=path.name, hint="write the array with numpy.save"
+    )
+
+
+def check_subset(uids: Uids) -> list[Problem]:
+    """Problems of the array itself (empty, unsorted), found in one streaming pass with bounded memory."""
+    if not uids.size:
+        return [
+            Problem(code="uids-empty", message="the subset holds no uid", hint="a submission needs at least one sample")
+        ]
+    first, count = _scan_descents(uids)
+    if not count:
+        return []
+    return [
+        Problem(
+            code="uids-unsorted", message=f"{count:,} rows are smaller than the row before them", where=f"row {first}",
+            hint="sort with numpy.sort(uids) before saving; repeats are allowed",
+        )
+    ]  # fmt: skip
+
+
+def _scan_descents(uids: Uids) -> tuple[int, int]:
+    first, count = -1, 0
+    for start in range(0, uids.size, CHUNK):
+        begin = max(start - 1, 0)
+        falls = descents(np.asarray(uids[begin : start + CHUNK])) + begin
+        if falls.size and first < 0:
+            first = int(falls[0])
+        count += falls.size
+    return first, count
+
+
+def read_subset(path: Path) -> Uids:
+    """Open and check a subset file; `BadInput` lists all problems."""
+    uids = open_subset(path)
+    raise_if_any(
+        [
+            p.model_copy(update={"where": f"{path.name}: {p.where}" if p.where else path.name})
+            for p in check_subset(uids)
+        ]
+    )
+    return uids
+
+
+def unknown_problem(positions: npt.NDArray[np.int64], uids: Uids) -> Problem:
+    """The problem of uids that the pool does not have, with the first positions."""
+    shown = ", ".join(f"row {p} ({to_hex(np.asarray(uids[int(p) : int(p) + 1]))[0]})" for p in positions[:SHOWN])
+    more = f" and {positions.size - SHOWN:,} more" if positions.size > SHOWN else ""
+    return Problem(
+        code="uids-unknown", message=f"{positions.size:,} uids are not in the pool: {shown}{more}", where=f"row {positions[0]}",
+        hint="a filtering submission may only name samples of its board's pool",
+    )  # fmt: skip

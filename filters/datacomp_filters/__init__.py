@@ -1,0 +1,1 @@
+"""Reference filters: one file each, obeying the same contract as participants."""

@@ -1,0 +1,1 @@
+"""The HTTP service: accounts, boards, submissions, runs, leaderboard and pages."""
