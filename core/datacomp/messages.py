@@ -409,7 +409,8 @@ class SubmissionOut(Message):
     size: int
     rehearsal: bool
     state: str
-    """`uploading`, `validating`, ..., `training 2 of 3`, `evaluating`, `scored`, `rejected`, `failed`, `cancelled`, `withdrawn`."""
+    """`uploading`, `validating`, ..., `training 2 of 3`, `evaluating`, or one of the final states `scored`, `rejected`,
+    `failed`, `cancelled`, `withdrawn`."""
     final: bool
     created_at: datetime
     subset_size: int | None

@@ -7,6 +7,7 @@ what happened, where, and what to do. Checks collect all problems before they ra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -41,7 +42,7 @@ class DatacompError(Exception):
         super().__init__("\n".join(str(problem) for problem in problems))
 
     @classmethod
-    def of(cls, code: str, message: str, where: str | None = None, hint: str | None = None) -> DatacompError:
+    def of(cls, code: str, message: str, where: str | None = None, hint: str | None = None) -> Self:
         """The error of a single problem."""
         return cls(Problem(code=code, message=message, where=where, hint=hint))
 

@@ -1,7 +1,7 @@
 """The frozen scale table: what a competition holds constant.
 
-`small` to `xlarge` are DataComp's (Gadre et al. 2023, arXiv:2304.14108, Table 14 and `scale_configs.py`); `tiny` is ours,
-sized so that a laptop without an accelerator trains it in about half a minute.
+`small` to `xlarge` are DataComp's (Gadre et al. 2023, arXiv:2304.14108, Table 14 and `scale_configs.py`);
+`tiny` is ours, sized so that a laptop without an accelerator trains it in about half a minute.
 """
 
 from __future__ import annotations

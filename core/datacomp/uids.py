@@ -1,7 +1,8 @@
 """Uids: the only code that packs, reads, writes, checks or looks up sample ids.
 
-A uid is 128 bits. In parquet it is 32 lower-case hex digits; in a subset file it is `numpy.dtype("u8,u8")`, the high and the low
-half, sorted lexicographically, repeats allowed (DataComp's format). Here arrays always have that dtype and shape (n,).
+A uid is 128 bits. In parquet it is 32 lower-case hex digits; in a subset file it is `numpy.dtype("u8,u8")`, the high
+and the low half, sorted lexicographically, repeats allowed (DataComp's format). Here arrays always have that dtype and
+shape (n,).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from datacomp.problems import BadInput, Problem, raise_if_any
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
 UID_DTYPE = np.dtype("u8,u8")
 CHUNK = 1 << 20
@@ -50,7 +50,7 @@ def from_hex(strings: list[str] | pa.Array | pa.ChunkedArray) -> Uids:
     return packed.view(">u8").astype("<u8").view(UID_DTYPE).reshape(n)
 
 
-def _require_rows(good: npt.NDArray[np.bool_], code: str, message: str, strings: pa.Array) -> None:
+def _require_rows(good: Any, code: str, message: str, strings: pa.Array) -> None:
     if not good.all():
         rows = np.flatnonzero(~good)
         examples = ", ".join(f"row {r}: {strings[int(r)].as_py()!r}" for r in rows[:3])
@@ -125,7 +125,11 @@ def write_subset(path: Path, uids: Uids) -> None:
 
 
 def open_subset(path: Path) -> Uids:
-    """Map a subset file (npy, or a raw memmap of `u8,u8`) without reading it. `BadInput` says what is wrong with the header."""
+    """Map a subset file (npy, or a raw memmap of `u8,u8`) without reading it.
+
+    `BadInput` says what is wrong with the header: `uids-missing`, `uids-dtype`, `uids-shape`, `uids-object`,
+    `uids-truncated`, `uids-format`.
+    """
     if not path.is_file():
         raise BadInput.of("uids-missing", "there is no such file", where=str(path))
     with path.open("rb") as file:
@@ -133,42 +137,37 @@ def open_subset(path: Path) -> Uids:
     if magic != b"\x93NUMPY":
         return _open_raw(path)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: Uids = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError) as error:
         raise _header_error(path, error) from error
+    header = f"{path.name}: header"
     if array.dtype != UID_DTYPE:
-        raise BadInput.of(
-            "uids-dtype", f"the array's dtype is {array.dtype}, not u8,u8", where=f"{path.name}: header",
-            hint="pack each uid as (int(uid[:16], 16), int(uid[16:32], 16)) with numpy.dtype('u8,u8')",
-        )  # fmt: skip
+        hint = "pack each uid as (int(uid[:16], 16), int(uid[16:32], 16)) with numpy.dtype('u8,u8')"
+        raise BadInput.of("uids-dtype", f"the array's dtype is {array.dtype}, not u8,u8", where=header, hint=hint)
     if array.ndim != 1:
-        raise BadInput.of(
-            "uids-shape", f"the array has shape {array.shape}; one axis is expected", where=f"{path.name}: header"
-        )
+        raise BadInput.of("uids-shape", f"the array has shape {array.shape}; one axis is expected", where=header)
     return array
 
 
 def _open_raw(path: Path) -> Uids:
     size = path.stat().st_size
     if size % UID_DTYPE.itemsize:
-        raise BadInput.of(
-            "uids-format", f"neither npy nor a raw array of 16-byte uids: {size:,} bytes do not divide by 16", where=path.name,
-            hint="write the array with numpy.save",
-        )  # fmt: skip
+        message = f"neither npy nor a raw array of 16-byte uids: {size:,} bytes do not divide by 16"
+        raise BadInput.of("uids-format", message, where=path.name, hint="write the array with numpy.save")
     return np.memmap(path, UID_DTYPE, "r") if size else np.empty(0, UID_DTYPE)
 
 
 def _header_error(path: Path, error: Exception) -> BadInput:
     text = str(error)
     if "pickle" in text.lower() or "object" in text.lower():
-        return BadInput.of("uids-object", "the array holds Python objects, which are never unpickled", where=f"{path.name}: header",
-                           hint="save uids with numpy.dtype('u8,u8'), not as strings or objects")  # fmt: skip
+        message = "the array holds Python objects, which are never unpickled"
+        hint = "save uids with numpy.dtype('u8,u8'), not as strings or objects"
+        return BadInput.of("uids-object", message, where=f"{path.name}: header", hint=hint)
     if "mmap length" in text or "reshape" in text or isinstance(error, EOFError):
-        return BadInput.of("uids-truncated", f"the file is shorter than its header says ({path.stat().st_size:,} bytes)", where=path.name,
-                           hint="write or upload the file again")  # fmt: skip
-    return BadInput.of(
-        "uids-format", f"not a readable npy file: {text}", where=path.name, hint="write the array with numpy.save"
-    )
+        message = f"the file is shorter than its header says ({path.stat().st_size:,} bytes)"
+        return BadInput.of("uids-truncated", message, where=path.name, hint="write or upload the file again")
+    hint = "write the array with numpy.save"
+    return BadInput.of("uids-format", f"not a readable npy file: {text}", where=path.name, hint=hint)
 
 
 def check_subset(uids: Uids) -> list[Problem]:
@@ -180,12 +179,9 @@ def check_subset(uids: Uids) -> list[Problem]:
     first, count = _scan_descents(uids)
     if not count:
         return []
-    return [
-        Problem(
-            code="uids-unsorted", message=f"{count:,} rows are smaller than the row before them", where=f"row {first}",
-            hint="sort with numpy.sort(uids) before saving; repeats are allowed",
-        )
-    ]  # fmt: skip
+    message = f"{count:,} rows are smaller than the row before them"
+    hint = "sort with numpy.sort(uids) before saving; repeats are allowed"
+    return [Problem(code="uids-unsorted", message=message, where=f"row {first}", hint=hint)]
 
 
 def _scan_descents(uids: Uids) -> tuple[int, int]:
@@ -202,12 +198,9 @@ def _scan_descents(uids: Uids) -> tuple[int, int]:
 def read_subset(path: Path) -> Uids:
     """Open and check a subset file; `BadInput` lists all problems."""
     uids = open_subset(path)
-    raise_if_any(
-        [
-            p.model_copy(update={"where": f"{path.name}: {p.where}" if p.where else path.name})
-            for p in check_subset(uids)
-        ]
-    )
+    found = check_subset(uids)
+    places = [f"{path.name}: {problem.where}" if problem.where else path.name for problem in found]
+    raise_if_any([p.model_copy(update={"where": place}) for p, place in zip(found, places, strict=True)])
     return uids
 
 
@@ -216,6 +209,8 @@ def unknown_problem(positions: npt.NDArray[np.int64], uids: Uids) -> Problem:
     shown = ", ".join(f"row {p} ({to_hex(np.asarray(uids[int(p) : int(p) + 1]))[0]})" for p in positions[:SHOWN])
     more = f" and {positions.size - SHOWN:,} more" if positions.size > SHOWN else ""
     return Problem(
-        code="uids-unknown", message=f"{positions.size:,} uids are not in the pool: {shown}{more}", where=f"row {positions[0]}",
+        code="uids-unknown",
+        message=f"{positions.size:,} uids are not in the pool: {shown}{more}",
+        where=f"row {positions[0]}",
         hint="a filtering submission may only name samples of its board's pool",
-    )  # fmt: skip
+    )
