@@ -1,0 +1,5 @@
+"""`python -m datacomp` is the command line."""
+
+from datacomp.cli import main
+
+main()

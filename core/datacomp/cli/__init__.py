@@ -1,0 +1,51 @@
+"""The command line, `datacomp`. The participant's commands are here; server and worker plug in theirs."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+
+import typer
+
+from datacomp.cli import account, data, local, submissions
+from datacomp.console import errors, show_problems
+from datacomp.problems import DatacompError
+
+PLUGINS = "datacomp.commands"
+"""Entry-point group: each names a Typer app `commands` and may offer `pool_commands` beside it."""
+
+
+def build() -> typer.Typer:
+    """The whole command line, with the commands of every installed extra."""
+    app = typer.Typer(
+        help="A dataset-filtering competition: choose the data, the platform trains and evaluates.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    pool = typer.Typer(help="Make, ingest and look at candidate pools.", no_args_is_help=True)
+    for group in (account.commands, submissions.commands, data.commands, local.commands):
+        app.registered_commands.extend(group.registered_commands)
+    pool.registered_commands.extend(data.pool_commands.registered_commands)
+    for point in entry_points(group=PLUGINS):
+        try:
+            plugin = point.load()
+        except ModuleNotFoundError:
+            continue  # the extra that brings this command is not installed
+        app.registered_commands.extend(plugin.registered_commands)
+        app.registered_groups.extend(plugin.registered_groups)
+        pool.registered_commands.extend(getattr(plugin, "pool_commands", typer.Typer()).registered_commands)
+    app.add_typer(pool, name="pool")
+    return app
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
+    try:
+        build()()
+    except DatacompError as error:
+        show_problems(error.problems)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)

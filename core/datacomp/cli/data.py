@@ -1,0 +1,106 @@
+"""`check`, `filter`, `pool info`, `pool ingest`: what participants do on their own machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datacomp.console import console, counting, show_problems
+from datacomp.problems import BadInput
+
+commands = typer.Typer()
+pool_commands = typer.Typer()
+PoolOption = Annotated[Path | None, typer.Option(help="Directory of the pool.")]
+
+
+def find_pool(given: Path | None, name: str) -> Path | None:
+    """The pool's directory: as given, else of that name in this machine's data directory, else None."""
+    if given is not None:
+        return given
+    path = Path(os.environ.get("DATACOMP_DATA_DIR", "demo-data")) / "pools" / name
+    return path if path.is_dir() else None
+
+
+@commands.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="uids as npy (u8,u8), or a Python file with a filter.")],
+    scale: Annotated[str, typer.Option(help="Scale of the board it is for.")] = "tiny",
+    pool: PoolOption = None,
+) -> None:
+    """Check a submission offline, by the code that the platform runs. Exit code 1 when it would be rejected."""
+    from datacomp.checks import check_file
+    from datacomp.pool import Pool
+    from datacomp.scales import get_scale
+
+    directory = find_pool(pool, get_scale(scale).name)
+    report = check_file(file, Pool.open(directory) if directory else None)
+    if report.problems:
+        show_problems(report.problems)
+        raise typer.Exit(1)
+    console.print(f"[green]good[/]: {report.summary}")
+    if directory is None:
+        console.print("[yellow]not checked[/]: whether the pool has these uids (give --pool DIR)")
+
+
+@commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def filter(  # noqa: A001 - the command's name
+    context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(help="Name of a filter, a Python file, or an expression.", metavar="NAME_OR_FILE")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the uids go (npy).")],
+    pool: PoolOption = None,
+    scale: Annotated[str, typer.Option(help="Which of this machine's pools, when --pool is absent.")] = "tiny",
+) -> None:
+    """Apply a filter to a pool. Further options go to the filter: `clip_score --arch l14 --fraction 0.3`."""
+    from datacomp.commands.filter import run_filter
+
+    directory = find_pool(pool, scale)
+    if directory is None:
+        raise BadInput.of("pool-missing", "no pool was given and none is on this machine", hint="give --pool DIR")
+    with counting(f"filter {Path(what).name}", "rows") as report:
+        kept = run_filter(what, directory, out, parameters_of(context.args), report=report)
+    console.print(f"kept [bold]{kept.rows_kept:,}[/] of {kept.rows_in:,} rows in {kept.seconds:.2f} s: {out}")
+    if kept.nan_scores:
+        console.print(f"[yellow]{kept.nan_scores:,} rows had no score (NaN) and were not kept[/]")
+
+
+def parameters_of(arguments: list[str]) -> dict[str, str]:
+    """`["--arch", "l14", "--fraction=0.3"]` as a dict; `BadInput` for anything that is not an option with a value."""
+    parameters: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        option = rest.pop(0)
+        name, equals, value = option.partition("=")
+        if not name.startswith("--") or (not equals and not rest):
+            raise BadInput.of("option-unknown", f"{option!r} is not an option with a value", hint="write --name value")
+        parameters[name[2:].replace("-", "_")] = value if equals else rest.pop(0)
+    return parameters
+
+
+@pool_commands.command()
+def ingest(
+    directory: Annotated[Path, typer.Argument(help="An original DataComp directory: metadata/, shards/.")],
+    processes: Annotated[int | None, typer.Option(help="Default: all cores.")] = None,
+    language_model: Annotated[
+        Path | None, typer.Option(help="A fastText language model; default the packaged one.")
+    ] = None,
+) -> None:
+    """Build the pool's pack: memory-mappable columns beside the metadata. Safe to interrupt and to repeat."""
+    from datacomp.pool import ingest as ingest_pool
+
+    with counting("ingest", "rows") as report:
+        pool = ingest_pool(directory, processes=processes, language_model=language_model, report=report)
+    console.print(f"[bold]{pool.manifest.rows:,}[/] rows, digest {pool.manifest.digest[:16]}")
+
+
+@pool_commands.command()
+def info(directory: Annotated[Path, typer.Argument(help="Directory of the pool.")]) -> None:
+    """Show what a pool holds."""
+    from datacomp.commands.pool import pool_info
+
+    for line in pool_info(directory).lines():
+        console.print(line, highlight=False)

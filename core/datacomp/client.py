@@ -1,0 +1,173 @@
+"""The typed HTTP client: everything the command line does, a script can do with `Client`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+from pydantic import TypeAdapter
+
+from datacomp.digests import digest_file
+from datacomp.http import Report, ServerLink
+from datacomp.messages import (
+    AccountOut,
+    BoardOut,
+    Credentials,
+    EventOut,
+    LeaderboardOut,
+    ManifestOut,
+    Registration,
+    SubmissionCreate,
+    SubmissionKind,
+    SubmissionOut,
+    TokenOut,
+)
+from datacomp.problems import BadInput
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the server is and who we are there."""
+
+    url: str
+    token: str
+    name: str = ""
+
+    @staticmethod
+    def path() -> Path:
+        """The file that remembers the login; `DATACOMP_CONFIG` overrides it."""
+        return Path(os.environ.get("DATACOMP_CONFIG") or platformdirs.user_config_path("datacomp") / "login.json")
+
+    def save(self) -> None:
+        """Remember this login, readable by its owner alone."""
+        path = self.path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(self), file)
+
+    @classmethod
+    def load(cls) -> Login:
+        """`DATACOMP_URL` and `DATACOMP_TOKEN`, else the remembered login; `BadInput` when there is none."""
+        url, token = os.environ.get("DATACOMP_URL"), os.environ.get("DATACOMP_TOKEN")
+        if url:
+            return cls(url, token or "")
+        try:
+            return cls(**json.loads(cls.path().read_text()))
+        except FileNotFoundError:
+            hint = "run `datacomp login URL`, with --register for a new account"
+            raise BadInput.of("not-logged-in", "this machine does not know which server to use", hint=hint) from None
+        except (ValueError, TypeError) as error:
+            hint = "run `datacomp login URL` again"
+            raise BadInput.of(
+                "login-unreadable", f"the remembered login is unreadable: {error}", str(cls.path()), hint
+            ) from error
+
+
+def kind_of(path: Path) -> SubmissionKind:
+    """The kind of submission that a file is: `.py` is filter code, everything else a list of uids."""
+    return SubmissionKind.CODE if path.suffix == ".py" else SubmissionKind.UIDS
+
+
+class Client:
+    """A participant's (or organiser's) view of the server."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self._link = ServerLink(url, token)
+        self.url = self._link.url
+
+    @classmethod
+    def from_login(cls) -> Client:
+        """The client of the remembered login."""
+        login = Login.load()
+        return cls(login.url, login.token)
+
+    def register(self, name: str, password: str, email: str | None = None) -> TokenOut:
+        """Make an account; the reply holds its first token."""
+        return self._link.post("/api/accounts", Registration(name=name, password=password, email=email), TokenOut)
+
+    def new_token(self, name: str, password: str, label: str = "cli") -> TokenOut:
+        """Exchange name and password for an API token."""
+        return self._link.post("/api/tokens", Credentials(name=name, password=password, label=label), TokenOut)
+
+    def whoami(self) -> AccountOut:
+        """The account of this token."""
+        return self._link.get("/api/accounts/me", AccountOut)
+
+    def boards(self) -> list[BoardOut]:
+        """All boards."""
+        return TypeAdapter(list[BoardOut]).validate_json(self._link.request("GET", "/api/boards").content)
+
+    def board_of(self, scale: str, track: str = "filtering") -> BoardOut:
+        """The board of a track and scale; `BadInput` lists what there is."""
+        boards = self.boards()
+        for board in boards:
+            if board.scale["name"] == scale and board.track == track:
+                return board
+        known = ", ".join(f"{b.track}/{b.scale['name']}" for b in boards) or "none"
+        raise BadInput.of(
+            "board-unknown", f"this server has no {track} board at scale {scale}", hint=f"boards here: {known}"
+        )
+
+    def submit(
+        self,
+        path: Path,
+        board: str,
+        *,
+        method: str | None = None,
+        description: str = "",
+        link: str = "",
+        rehearsal: bool = False,
+        report: Report | None = None,
+    ) -> SubmissionOut:
+        """Open a submission and send its file; returns the receipt. `BadInput` when the file is missing or refused."""
+        if not path.is_file():
+            raise BadInput.of("file-missing", "there is no such file", where=str(path))
+        if not path.stat().st_size:
+            raise BadInput.of("file-empty", "the file is empty", where=str(path))
+        opened = self._link.post(
+            "/api/submissions",
+            SubmissionCreate(
+                board=board,
+                kind=kind_of(path),
+                method=method or path.stem,
+                description=description,
+                link=link,
+                filename=path.name,
+                digest=digest_file(path),
+                size=path.stat().st_size,
+                rehearsal=rehearsal,
+            ),
+            SubmissionOut,
+        )
+        return self._link.upload(f"/api/submissions/{opened.id}/content", path, SubmissionOut, report=report)
+
+    def submission(self, submission: str) -> SubmissionOut:
+        """The receipt of a submission."""
+        return self._link.get(f"/api/submissions/{submission}", SubmissionOut)
+
+    def events(self, submission: str, last: int = 0) -> Iterator[EventOut]:
+        """History, then live events, until the submission is final."""
+        for data in self._link.events(f"/api/submissions/{submission}/events", last=last):
+            yield EventOut.model_validate_json(data)
+
+    def cancel(self, submission: str) -> SubmissionOut:
+        """Stop a submission; its running child is stopped too."""
+        return self._link.post(f"/api/submissions/{submission}/cancel", None, SubmissionOut)
+
+    def withdraw(self, submission: str) -> SubmissionOut:
+        """Take a scored submission off the leaderboard."""
+        return self._link.post(f"/api/submissions/{submission}/withdraw", None, SubmissionOut)
+
+    def manifest(self, submission: str) -> ManifestOut:
+        """Everything that the result depends on, by digest."""
+        return self._link.get(f"/api/submissions/{submission}/manifest", ManifestOut)
+
+    def leaderboard(self, *, board: str | None = None, scale: str | None = None) -> LeaderboardOut:
+        """The leaderboard of a board, or of the filtering board of a scale."""
+        params = {key: value for key, value in {"board": board, "scale": scale}.items() if value}
+        return self._link.get("/api/leaderboard", LeaderboardOut, params=params)
