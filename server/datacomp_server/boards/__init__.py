@@ -1,0 +1,1 @@
+"""Boards: what one competition holds constant, described in one TOML file."""

@@ -1,0 +1,168 @@
+"""What endpoints and pages ask FastAPI for: sessions, the viewer, services.
+
+The session commits once per request, after the endpoint returned and before the answer is sent: what a client was
+told is on disk.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+
+from datacomp_server.accounts.models import Role
+from datacomp_server.accounts.service import AccountService, Viewer
+from datacomp_server.boards.service import BoardService
+from datacomp_server.database import Database
+from datacomp_server.errors import Forbidden, Unauthorised
+from datacomp_server.leaderboard.service import LeaderboardService
+from datacomp_server.runs.queue import QueueService
+from datacomp_server.runs.service import WorkerService
+from datacomp_server.settings import Settings
+from datacomp_server.storage import Storage
+from datacomp_server.submissions.service import SubmissionService
+
+SESSION_COOKIE = "datacomp_session"
+CSRF_HEADER = "X-CSRF-Token"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+bearer_scheme = HTTPBearer(auto_error=False, description="An API token")
+cookie_scheme = APIKeyCookie(name=SESSION_COOKIE, auto_error=False, description="A browser session")
+BearerDep = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
+CookieDep = Annotated[str | None, Depends(cookie_scheme)]
+
+
+def get_settings(request: Request) -> Settings:
+    """The application's settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def get_database(request: Request) -> Database:
+    """The application's database."""
+    database: Database = request.app.state.database
+    return database
+
+
+def get_storage(request: Request) -> Storage:
+    """The application's storage."""
+    storage: Storage = request.app.state.storage
+    return storage
+
+
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+DatabaseDep = Annotated[Database, Depends(get_database)]
+StorageDep = Annotated[Storage, Depends(get_storage)]
+
+
+def get_session(request: Request, database: DatabaseDep) -> Iterator[Session]:
+    """One transaction for the request: a snapshot for safe methods, else one that commits at the end."""
+    with database.read() if request.method in SAFE_METHODS else database.write() as session:
+        yield session
+
+
+SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+
+
+def get_viewer(
+    request: Request, database: DatabaseDep, settings: SettingsDep, bearer: BearerDep, cookie: CookieDep
+) -> Viewer | None:
+    """Who is asking: None for nobody, `Unauthorised` for a dead token.
+
+    A short transaction of its own, so that streaming endpoints hold no connection. A browser session may write only
+    with its CSRF token in a header, which a foreign page cannot send.
+    """
+    return find_viewer(request, database, settings, bearer.credentials if bearer else None, cookie)
+
+
+def find_viewer(
+    request: Request, database: Database, settings: Settings, token: str | None, cookie: str | None
+) -> Viewer | None:
+    """As `get_viewer`, for callers outside dependency injection."""
+    if token is None and cookie is None:
+        return None
+    with database.read() as session:
+        accounts = AccountService(session, settings)
+        viewer = accounts.viewer_of_token(token) if token is not None else accounts.viewer_of_cookie(cookie or "")
+    if token is not None:
+        if viewer is None:
+            raise Unauthorised.of("token-dead", "the token is unknown or expired", hint="sign in: datacomp login URL")
+        return viewer
+    if viewer is not None and request.method not in SAFE_METHODS and request.url.path.startswith("/api/"):
+        sent = request.headers.get(CSRF_HEADER, "")
+        if not secrets.compare_digest(sent.encode(), (viewer.csrf or "").encode()):
+            raise Forbidden.of("csrf", f"a browser session must send its {CSRF_HEADER} header to change anything")
+    return viewer
+
+
+MaybeViewer = Annotated[Viewer | None, Depends(get_viewer)]
+
+
+def require_viewer(viewer: MaybeViewer) -> Viewer:
+    """Somebody, or 401."""
+    if viewer is None:
+        raise Unauthorised.of("not-signed-in", "this needs an account", hint="sign in: datacomp login URL")
+    return viewer
+
+
+ViewerDep = Annotated[Viewer, Depends(require_viewer)]
+
+
+def require_organiser(viewer: ViewerDep) -> Viewer:
+    """An organiser, or 403."""
+    if not viewer.organiser:
+        raise Forbidden.of("organisers-only", "only organisers may do this")
+    return viewer
+
+
+def require_worker(viewer: ViewerDep) -> Viewer:
+    """A worker, or 403."""
+    if viewer.role is not Role.WORKER:
+        raise Forbidden.of("workers-only", "this interface is for workers", hint="use a worker's token")
+    return viewer
+
+
+OrganiserDep = Annotated[Viewer, Depends(require_organiser)]
+WorkerDep = Annotated[Viewer, Depends(require_worker)]
+
+
+def get_accounts(session: SessionDep, settings: SettingsDep) -> AccountService:
+    """The accounts service of this request."""
+    return AccountService(session, settings)
+
+
+def get_boards(session: SessionDep) -> BoardService:
+    """The boards service of this request."""
+    return BoardService(session)
+
+
+def get_submissions(session: SessionDep, settings: SettingsDep, storage: StorageDep) -> SubmissionService:
+    """The submissions service of this request."""
+    return SubmissionService(session, settings, storage)
+
+
+def get_leaderboard(session: SessionDep, settings: SettingsDep) -> LeaderboardService:
+    """The leaderboard service of this request."""
+    return LeaderboardService(session, settings)
+
+
+def get_queue(session: SessionDep, settings: SettingsDep) -> QueueService:
+    """The queue service of this request."""
+    return QueueService(session, settings)
+
+
+def get_worker_service(session: SessionDep, settings: SettingsDep, storage: StorageDep) -> WorkerService:
+    """The worker protocol of this request."""
+    return WorkerService(session, settings, storage)
+
+
+AccountServiceDep = Annotated[AccountService, Depends(get_accounts)]
+BoardServiceDep = Annotated[BoardService, Depends(get_boards)]
+SubmissionServiceDep = Annotated[SubmissionService, Depends(get_submissions)]
+LeaderboardServiceDep = Annotated[LeaderboardService, Depends(get_leaderboard)]
+QueueServiceDep = Annotated[QueueService, Depends(get_queue)]
+WorkerServiceDep = Annotated[WorkerService, Depends(get_worker_service)]

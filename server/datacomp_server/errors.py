@@ -1,0 +1,156 @@
+"""Refusals carry a status and problems; one handler renders them all as `ErrorOut`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy.exc
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from datacomp.messages import ErrorOut
+from datacomp.problems import BadInput, DatacompError, PlatformFault, Problem
+
+log = logging.getLogger(__name__)
+
+
+class Refusal(DatacompError):
+    """A request that is refused; subclasses say with which status."""
+
+    status = 400
+
+
+class Unauthorised(Refusal):
+    """Nobody knows who is asking."""
+
+    status = 401
+
+
+class Forbidden(Refusal):
+    """Known, but not allowed."""
+
+    status = 403
+
+
+class NotFound(Refusal):
+    """There is no such thing, or it is none of the asker's business."""
+
+    status = 404
+
+
+class Conflict(Refusal):
+    """The thing is in a state in which this cannot be done."""
+
+    status = 409
+
+
+class TooLarge(Refusal):
+    """More bytes than allowed or announced."""
+
+    status = 413
+
+
+class QuotaSpent(Refusal):
+    """The participant's quota is used up."""
+
+    status = 429
+
+
+MEANINGS = {
+    400: "The request is malformed",
+    401: "No valid token or session was given",
+    403: "Not allowed for this account",
+    404: "There is no such thing, or it is not visible to this account",
+    409: "Not possible in the present state",
+    413: "Too large",
+    422: "The input is wrong; every problem is listed",
+    429: "Quota used up",
+    503: "The platform cannot do this now; try again",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the refusals an endpoint may answer with; 422 and 503 always belong to them."""
+    return {
+        status: {"model": ErrorOut, "description": MEANINGS[status]} for status in sorted({*statuses, 400, 422, 503})
+    }
+
+
+def status_of(error: DatacompError) -> int:
+    """The HTTP status of an error."""
+    if isinstance(error, Refusal):
+        return error.status
+    if isinstance(error, BadInput):
+        return 422
+    return 503 if isinstance(error, PlatformFault) else 500
+
+
+def render(status: int, problems: Sequence[Problem], headers: dict[str, str] | None = None) -> Response:
+    """The JSON answer of a refusal."""
+    body = ErrorOut(problems=list(problems)).model_dump(mode="json")
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def problems_of(error: RequestValidationError) -> list[Problem]:
+    """All problems of a request that does not fit its schema."""
+    return [
+        Problem(
+            code="request-invalid",
+            message=str(item["msg"]),
+            where=".".join(str(part) for part in item["loc"]),
+        )
+        for item in error.errors()
+    ]
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make every exception an `ErrorOut`. `app.state.error_page`, when set, renders them for browsers instead."""
+
+    def answer(request: Request, status: int, problems: Sequence[Problem]) -> Response:
+        page = getattr(request.app.state, "error_page", None)
+        if page is not None and _wants_html(request):
+            rendered: Response = page(request, status, problems)
+            return rendered
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "2"} if status == 503 else None
+        return render(status, problems, headers)
+
+    def on_datacomp(request: Request, error: Exception) -> Response:
+        if not isinstance(error, DatacompError):
+            raise error
+        if isinstance(error, PlatformFault):
+            log.error("platform fault at %s: %s", request.url.path, error)
+        return answer(request, status_of(error), error.problems)
+
+    def on_invalid(request: Request, error: Exception) -> Response:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        return answer(request, 422, problems_of(error))
+
+    def on_http(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+        return answer(request, error.status_code, [Problem(code=code, message=str(error.detail))])
+
+    def on_database(request: Request, error: Exception) -> Response:
+        log.error("database unavailable at %s: %s", request.url.path, error)
+        problem = Problem(
+            code="database-busy", message="the database did not answer in time", hint="try again in a moment"
+        )
+        return answer(request, 503, [problem])
+
+    app.add_exception_handler(DatacompError, on_datacomp)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(sqlalchemy.exc.OperationalError, on_database)
+    app.add_exception_handler(sqlalchemy.exc.TimeoutError, on_database)
+
+
+def _wants_html(request: Request) -> bool:
+    if request.url.path.startswith("/api/"):
+        return False
+    return "text/html" in request.headers.get("accept", "")

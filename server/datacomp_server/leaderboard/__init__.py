@@ -1,0 +1,1 @@
+"""Leaderboards: ranked rows of what was trained and evaluated here."""

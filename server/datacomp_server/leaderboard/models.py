@@ -1,0 +1,45 @@
+"""Tables of scores. They are written once, in the transaction that makes a submission scored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from datacomp_server.clock import now
+from datacomp_server.database import Base
+
+
+class SeedScore(Base):
+    """Scores of one evaluation run (one seed)."""
+
+    __tablename__ = "seed_scores"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    submission_id: Mapped[str] = mapped_column(ForeignKey("submissions.id"), index=True)
+    seed: Mapped[int]
+    suite_digest: Mapped[str]
+    records_digest: Mapped[str]
+    average: Mapped[float | None]
+    main: Mapped[float | None]
+    groups: Mapped[dict[str, Any]]
+    tasks: Mapped[dict[str, Any]]
+    """Per task key: `{"value": float | None, "n": int}`."""
+
+
+class Score(Base):
+    """A submission's scores, mean over seeds."""
+
+    __tablename__ = "scores"
+    __table_args__ = (Index(None, "board_name", "average"),)
+
+    submission_id: Mapped[str] = mapped_column(ForeignKey("submissions.id"), primary_key=True)
+    board_name: Mapped[str] = mapped_column(ForeignKey("boards.name"))
+    average: Mapped[float | None]
+    main: Mapped[float | None]
+    groups: Mapped[dict[str, Any]]
+    tasks: Mapped[dict[str, Any]]
+    seeds: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,1 @@
+"""Runs and attempts: the plan of a submission, its life cycle, the worker protocol, the queue."""

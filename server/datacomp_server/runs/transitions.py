@@ -1,0 +1,29 @@
+"""The one table of legal run states, enforced on every write by the `Run` model."""
+
+from __future__ import annotations
+
+from datacomp.messages import RunState
+from datacomp_server.errors import Conflict
+
+LEGAL: dict[RunState | None, frozenset[RunState]] = {
+    None: frozenset({RunState.WAITING}),
+    RunState.WAITING: frozenset({RunState.QUEUED, RunState.DONE, RunState.CANCELLED}),
+    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED}),
+    RunState.RUNNING: frozenset({RunState.DONE, RunState.FAILED, RunState.QUEUED, RunState.CANCELLED}),
+    RunState.DONE: frozenset(),
+    RunState.FAILED: frozenset(),
+    RunState.CANCELLED: frozenset(),
+}
+"""waiting -> done is the reuse of finished work; running -> queued the hand-over after a lost lease or our fault."""
+
+FINAL = frozenset({RunState.DONE, RunState.FAILED, RunState.CANCELLED})
+
+
+class IllegalTransition(Conflict):
+    """A write that the table of transitions does not know: a fault of ours, or a late message."""
+
+
+def check_transition(before: RunState | None, after: RunState) -> None:
+    """Raise `IllegalTransition` unless the table allows it."""
+    if after not in LEGAL[before]:
+        raise IllegalTransition.of("illegal-transition", f"a run cannot go from {before or 'nothing'} to {after}")

@@ -1,0 +1,122 @@
+"""Settings of the server and the dispatcher, read once from `DATACOMP_*` and validated all at once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+import platformdirs
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EMBEDDED_SECRET = "embedded-mode-only"  # noqa: S105 - refused outside the embedded mode, see `check_secrets`
+SHORTEST_SECRET = 24
+
+
+class Mode(StrEnum):
+    """`embedded`: one machine, SQLite, file broker. `production`: PostgreSQL, Redis, object storage."""
+
+    EMBEDDED = "embedded"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """Everything that an organiser may set. Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="DATACOMP_", extra="ignore", env_ignore_empty=True)
+
+    mode: Mode = Mode.EMBEDDED
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("datacomp"))
+    """Home of the embedded database, storage and broker."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in `data_dir`."""
+    storage_url: str = ""
+    """fsspec URL of the folder or bucket for uploads and outputs; empty: a folder in `data_dir`."""
+    broker_url: str = "filesystem://"
+    """Celery broker: `filesystem://` or `redis://...`."""
+    broker_dir: Path | None = None
+    """Folder of the file-system broker; default: in `data_dir`."""
+    boards_file: Path | None = None
+    """TOML description of the boards; without it the server keeps the boards it has."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    public_url: str = "http://127.0.0.1:8000"
+    """Address that people use, for links in receipts."""
+
+    secret_key: SecretStr = SecretStr(EMBEDDED_SECRET)
+    worker_token: SecretStr | None = None
+    """When given, this token is provisioned (hashed) at start for a worker account."""
+    organiser_token: SecretStr | None = None
+    """When given, this token is provisioned (hashed) at start for an organiser account."""
+    registration_open: bool = True
+    session_days: float = Field(default=30, gt=0)
+
+    lease_seconds: float = Field(default=0, ge=0)
+    """How long a claimed run stays with a silent worker. 0: 8 s embedded, 60 s in production."""
+    heartbeat_seconds: float = Field(default=0, ge=0)
+    """How often a worker reports. 0: 2 s embedded, 15 s in production."""
+    max_attempts: int = Field(default=3, ge=1)
+    ageing_seconds: float = Field(default=3600, gt=0)
+    """A participant who waits this long without being served moves up by one step of priority."""
+    ring_again_seconds: float = Field(default=5, gt=0)
+    """The doorbell is rung again for queues whose runs nobody claimed for so long."""
+    dispatch_seconds: float = Field(default=0.2, gt=0)
+    """Pause of the dispatcher between two looks at the outbox."""
+    upload_seconds: float = Field(default=86_400, gt=0)
+    """An upload not confirmed after so long is cancelled, and its quota refunded."""
+    log_tail_bytes: int = Field(default=65_536, ge=1024)
+    """How much of a run's log is kept."""
+    event_poll_seconds: float = Field(default=0.3, gt=0)
+
+    @model_validator(mode="after")
+    def fill_defaults(self) -> Self:
+        """Derive what depends on `mode` and `data_dir`."""
+        embedded = self.mode is Mode.EMBEDDED
+        self.data_dir = self.data_dir.expanduser().absolute()
+        self.database_url = self.database_url or f"sqlite:///{self.data_dir / 'datacomp.sqlite3'}"
+        if self.database_url.startswith(("postgres://", "postgresql://")):
+            self.database_url = "postgresql+psycopg://" + self.database_url.split("://", 1)[1]
+        self.storage_url = self.storage_url or f"file://{self.data_dir / 'storage'}"
+        self.broker_dir = (self.broker_dir or self.data_dir / "broker").expanduser().absolute()
+        self.lease_seconds = self.lease_seconds or (8 if embedded else 60)
+        self.heartbeat_seconds = self.heartbeat_seconds or (2 if embedded else 15)
+        self.public_url = self.public_url.rstrip("/")
+        return self
+
+    @model_validator(mode="after")
+    def check_lease(self) -> Self:
+        """A lease must survive one lost heartbeat."""
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError("lease_seconds must be at least twice heartbeat_seconds")
+        return self
+
+    @model_validator(mode="after")
+    def check_secrets(self) -> Self:
+        """Outside the embedded mode every secret must be set and long."""
+        if self.mode is Mode.EMBEDDED:
+            return self
+        weak = [
+            name
+            for name, secret in (
+                ("secret_key", self.secret_key),
+                ("worker_token", self.worker_token),
+                ("organiser_token", self.organiser_token),
+            )
+            if secret is not None and len(secret.get_secret_value()) < SHORTEST_SECRET
+        ]
+        if weak:
+            names = ", ".join(f"DATACOMP_{name.upper()}" for name in weak)
+            raise ValueError(f"outside the embedded mode these need at least {SHORTEST_SECRET} characters: {names}")
+        return self
+
+    @property
+    def cookie_secure(self) -> bool:
+        """Whether cookies are sent over HTTPS only."""
+        return self.public_url.startswith("https://")
+
+    @property
+    def worker_alive_seconds(self) -> float:
+        """A worker is live when it was seen within three heartbeats."""
+        return 3 * self.heartbeat_seconds

@@ -1,0 +1,1 @@
+"""Submissions: opening, uploading, receipts, history, quota."""
