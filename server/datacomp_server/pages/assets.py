@@ -1,0 +1,50 @@
+"""Where templates and static files lie, and how static files are served."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import URL
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+PACKAGED = Path(__file__).resolve().parents[1] / "_web"
+CHECKOUT = Path(__file__).resolve().parents[3] / "web"
+YEAR = 31_536_000
+
+
+def web_root() -> Path:
+    """The folder that holds `templates` and `static`: inside an installed wheel, else the checkout's `web`."""
+    return PACKAGED if PACKAGED.is_dir() else CHECKOUT
+
+
+@cache
+def static_url(name: str) -> str:
+    """Address of a static file, with its digest so that browsers may keep it for ever. Unknown names raise OSError."""
+    digest = hashlib.sha256((web_root() / "static" / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={digest}"
+
+
+class Static(StaticFiles):
+    """Static files; addresses that carry a digest are cached for a year, the others are asked for every time."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=web_root() / "static")
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file, with a caching rule."""
+        response = await super().get_response(path, scope)
+        versioned = "v=" in URL(scope=scope).query
+        response.headers["Cache-Control"] = f"public, max-age={YEAR}, immutable" if versioned else "no-cache"
+        return response
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """As usual; the type of modules is stated because some systems' mime tables know it wrongly."""
+        response = super().file_response(*args, **kwargs)
+        if str(args[0]).endswith(".js"):
+            response.headers["Content-Type"] = "text/javascript; charset=utf-8"
+        return response
