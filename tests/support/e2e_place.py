@@ -1,0 +1,43 @@
+"""A participant's view of a running platform, for end-to-end tests."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from datacomp.client import Client
+from datacomp.local.platform import LocalPlatform
+
+
+@dataclass(frozen=True)
+class Place:
+    """The running platform and a participant's way to its command line."""
+
+    platform: LocalPlatform
+    client: Client
+    home: Path
+
+    @property
+    def pool(self) -> Path:
+        return self.platform.data_dir / "pools" / "tiny"
+
+    def datacomp(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run the command line as the participant does; the terminal is 200 columns wide."""
+        environment = {
+            **os.environ,
+            "DATACOMP_CONFIG": str(self.home / "login.json"),
+            "DATACOMP_DATA_DIR": str(self.platform.data_dir),
+            "COLUMNS": "200",
+        }
+        command = [sys.executable, "-m", "datacomp", *arguments]
+        return subprocess.run(
+            command, env=environment, cwd=self.home, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def submit(self, *arguments: str) -> dict:
+        """Submit through the command line; returns the receipt."""
+        done = self.datacomp("submit", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
