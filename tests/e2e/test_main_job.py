@@ -1,4 +1,4 @@
-"""The main job as a participant does it: filter, check, submit, watch, read the board; a worker is killed on the way."""
+"""The main job as a participant does it: filter, check, submit, watch, read the board; a worker dies on the way."""
 
 import json
 import os
