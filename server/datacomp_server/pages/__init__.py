@@ -1,1 +1,4 @@
-"""The public pages: Jinja templates over typed contexts. No SQL here; endpoints translate between services and pages."""
+"""The public pages: Jinja templates over typed contexts.
+
+No SQL here; endpoints translate between services and pages.
+"""

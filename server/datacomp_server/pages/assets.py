@@ -1,10 +1,9 @@
-"""Where templates and static files lie, and how static files are served."""
+"""How static files are addressed and served."""
 
 from __future__ import annotations
 
 import hashlib
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import URL
@@ -12,20 +11,15 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-PACKAGED = Path(__file__).resolve().parents[1] / "_web"
-CHECKOUT = Path(__file__).resolve().parents[3] / "web"
+from datacomp_server.resources import web_dir
+
 YEAR = 31_536_000
-
-
-def web_root() -> Path:
-    """The folder that holds `templates` and `static`: inside an installed wheel, else the checkout's `web`."""
-    return PACKAGED if PACKAGED.is_dir() else CHECKOUT
 
 
 @cache
 def static_url(name: str) -> str:
     """Address of a static file, with its digest so that browsers may keep it for ever. Unknown names raise OSError."""
-    digest = hashlib.sha256((web_root() / "static" / name).read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256((web_dir() / "static" / name).read_bytes()).hexdigest()[:12]
     return f"/static/{name}?v={digest}"
 
 
@@ -33,7 +27,7 @@ class Static(StaticFiles):
     """Static files; addresses that carry a digest are cached for a year, the others are asked for every time."""
 
     def __init__(self) -> None:
-        super().__init__(directory=web_root() / "static")
+        super().__init__(directory=web_dir() / "static")
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, with a caching rule."""

@@ -12,7 +12,7 @@ KIB = 1024
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
-def count(value: float | None) -> str:
+def number(value: float | None) -> str:
     """A count with thin spaces between thousands: `12 800 000`."""
     if value is None:
         return NOTHING
@@ -40,7 +40,7 @@ def figure(value: float | None) -> str:
     if value is None:
         return NOTHING
     if float(value).is_integer() and abs(value) < 1e15:
-        return count(int(value))
+        return number(int(value))
     return f"{value:.4g}"
 
 
@@ -64,6 +64,11 @@ def moment(value: datetime | None) -> str:
 def day(value: datetime | None) -> str:
     """ISO date in UTC: sorts and reads the same everywhere."""
     return NOTHING if value is None else f"{value.astimezone(UTC):%Y-%m-%d}"
+
+
+def clock(value: datetime) -> str:
+    """Time of day in UTC, where the date stands beside it."""
+    return f"{value.astimezone(UTC):%H:%M:%S} UTC"
 
 
 def iso(value: datetime) -> str:
@@ -101,6 +106,11 @@ def scientific(value: float | None) -> str:
     return f"{mantissa} × 10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def sentence(value: str) -> str:
+    """The text with a capital first letter; problems are written without, as they also follow a colon elsewhere."""
+    return value[:1].upper() + value[1:]
+
+
 def safe_link(value: str) -> str | None:
     """The address if it is an absolute http(s) one with a host and no credentials; else None, so it is shown as text.
 
@@ -118,4 +128,4 @@ def safe_link(value: str) -> str | None:
     return value
 
 
-ALL = (count, score, delta, figure, size, moment, day, iso, duration, short, scientific, safe_link)
+ALL = (number, score, delta, figure, size, moment, day, clock, iso, duration, short, scientific, sentence, safe_link)

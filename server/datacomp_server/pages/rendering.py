@@ -7,15 +7,16 @@ from functools import cache
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from datacomp_server.pages import filters
-from datacomp_server.pages.assets import static_url, web_root
+from datacomp_server.pages.assets import static_url
 from datacomp_server.pages.contexts import Page
+from datacomp_server.resources import web_dir
 
 
 @cache
 def environment() -> Environment:
     """The Jinja environment: everything is escaped, and a name that a context lacks is an error."""
     made = Environment(
-        loader=FileSystemLoader(web_root() / "templates"),
+        loader=FileSystemLoader(web_dir() / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,323 @@
+"""What each template is given: one frozen dataclass per template, and nothing else.
+
+A context holds values as they are (numbers, times, messages); how they are written is the filters' matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from datacomp.messages import BoardOut, Failure, Progress, SubmissionOut, TaskScore
+from datacomp.problems import Problem
+from datacomp.suite import Task
+from datacomp_server.pages.table import Leaderboard
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is signed in."""
+
+    name: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What the frame around every page needs."""
+
+    viewer: Person | None
+    csrf: str
+    """Value of the hidden field that every form carries."""
+    path: str
+    """Path of the page, to mark the current entry of the navigation."""
+    public_url: str
+    now: datetime
+    registration_open: bool = True
+
+    @property
+    def section(self) -> str:
+        """The entry of the navigation that the page belongs to."""
+        if self.path == "/boards" or self.path.endswith("/rules"):
+            return "/boards"
+        return "/leaderboard" if self.path.startswith("/boards/") else self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Base of all contexts."""
+
+    template: ClassVar[str]
+    site: Site
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One labelled figure."""
+
+    label: str
+    value: str
+    code: bool = False
+    """Whether the value is a digest, a file name or a command: shown in a fixed-width face."""
+    title: str = ""
+    """The full value, where `value` is shortened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomePage(Page):
+    """`home.html`: what this is, and the boards."""
+
+    template: ClassVar[str] = "home.html"
+    boards: list[BoardOut]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardPage(Page):
+    """`leaderboard.html`: one board's table, with the boards as tabs."""
+
+    template: ClassVar[str] = "leaderboard.html"
+    board: BoardOut
+    boards: list[BoardOut]
+    table: Leaderboard
+
+
+@dataclass(frozen=True)
+class TaskGroup:
+    """Tasks of a suite under one group's name."""
+
+    label: str
+    tasks: list[Task]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardsPage(Page):
+    """`boards.html`: every board with its rules in short."""
+
+    template: ClassVar[str] = "boards.html"
+    boards: list[BoardOut]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulesPage(Page):
+    """`rules.html`: what one board holds constant, its tasks and its quotas."""
+
+    template: ClassVar[str] = "rules.html"
+    board: BoardOut
+    boards: list[BoardOut]
+    recipe: list[Fact]
+    groups: list[TaskGroup]
+
+
+@dataclass(frozen=True)
+class SubmitValues:
+    """What the participant has filled in so far."""
+
+    board: str = ""
+    kind: str = "uids"
+    method: str = ""
+    description: str = ""
+    link: str = ""
+    rehearsal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitPage(Page):
+    """`submit.html`: the form; `problems` are shown at their fields where `where` names one."""
+
+    template: ClassVar[str] = "submit.html"
+    boards: list[BoardOut]
+    values: SubmitValues
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run in the timeline."""
+
+    label: str
+    state: str
+    mark: str
+    """`done`, `now`, `next`, `bad` or `off`."""
+    run: str
+    queue: str
+    worker: str | None
+    attempts: int
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    took: timedelta | None
+    """Time of the run so far, or in all."""
+    waited: timedelta | None
+    deadline: datetime | None
+    reused_from: str | None
+    waiting_note: str
+    progress: Progress | None
+    fraction: float | None
+    """Of the work done, when the total is known."""
+    remaining: timedelta | None
+    """Estimated from the rate, when there is one."""
+    facts: list[Fact]
+    log_tail: str
+    curve: list[tuple[float, float]]
+    """Loss curve in a 100 x 40 box, y downwards."""
+    curve_note: str
+
+
+@dataclass(frozen=True)
+class ScoreGroup:
+    """A submission's tasks under one group's name, with the group's mean."""
+
+    label: str
+    mean: float | None
+    tasks: list[TaskScore]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiptPage(Page):
+    """`receipt.html`, and `receipt_body.html` as the fragment that replaces its live part."""
+
+    template: ClassVar[str] = "receipt.html"
+    receipt: SubmissionOut
+    steps: list[Step]
+    waiting: Step | None
+    """The queued step that the queue card speaks of."""
+    failure: Failure | None
+    failed_step: Step | None
+    groups: list[ScoreGroup]
+    commands: list[str]
+    may_change: bool
+    """Whether the viewer owns it or is an organiser."""
+    can_cancel: bool
+    can_withdraw: bool
+    has_manifest: bool
+    problems: list[Problem] = field(default_factory=list)
+    """Of an action (cancel, withdraw) that was refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestPage(Page):
+    """`manifest.html`: everything a result depends on, by digest."""
+
+    template: ClassVar[str] = "manifest.html"
+    receipt: SubmissionOut
+    digest: str
+    entries: list[tuple[str, str]]
+    """Dotted path and value of every leaf."""
+
+
+@dataclass(frozen=True)
+class QueueLine:
+    """One run that is queued or running."""
+
+    submission: str
+    method: str
+    participant: str
+    board: str
+    stage: str
+    seed: int
+    state: str
+    rehearsal: bool
+    position: int | None
+    since: datetime | None
+    worker: str | None
+    note: str
+
+
+@dataclass(frozen=True)
+class WorkerLine:
+    """One worker as it last introduced itself."""
+
+    name: str
+    queues: list[str]
+    alive: bool
+    busy: str | None
+    last_seen: datetime
+
+
+@dataclass(frozen=True)
+class QueueCard:
+    """One queue: its runs and who serves it."""
+
+    name: str
+    live_workers: int
+    running: list[QueueLine]
+    waiting: list[QueueLine]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuePage(Page):
+    """`queue.html`."""
+
+    template: ClassVar[str] = "queue.html"
+    queues: list[QueueCard]
+    workers: list[WorkerLine]
+
+
+@dataclass(frozen=True)
+class TokenLine:
+    """An API token, without its secret."""
+
+    id: str
+    label: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class SubmissionLine:
+    """A submission in a list."""
+
+    id: str
+    method: str
+    board: str
+    kind: str
+    state: str
+    rehearsal: bool
+    created_at: datetime
+    subset_size: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountPage(Page):
+    """`account.html`: tokens and own submissions. `new_token` is there once, right after it was made."""
+
+    template: ClassVar[str] = "account.html"
+    tokens: list[TokenLine]
+    submissions: list[SubmissionLine]
+    new_token: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignInPage(Page):
+    """`sign_in.html`: sign in, or make an account."""
+
+    template: ClassVar[str] = "sign_in.html"
+    register: bool
+    """Whether the form makes a new account."""
+    name: str
+    email: str
+    next_path: str
+    """Where to go afterwards; always a path of this site."""
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocsPage(Page):
+    """`docs.html`: get started."""
+
+    template: ClassVar[str] = "docs.html"
+    boards: list[BoardOut]
+    filter_template: str
+    """Source of a small filter that runs as it stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorPage(Page):
+    """`error.html`: any refusal or fault."""
+
+    template: ClassVar[str] = "error.html"
+    status: int
+    title: str
+    problems: list[Problem]

@@ -1,0 +1,22 @@
+"""The site as a whole: all page routers, static files, headers and error pages."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from datacomp_server.pages import people, public, receipts, submit
+from datacomp_server.pages.assets import Static
+from datacomp_server.pages.errorpages import install_error_pages
+from datacomp_server.pages.security import SecurityHeaders
+
+router = APIRouter(include_in_schema=False)
+for part in (public, people, submit, receipts):
+    router.include_router(part.router)
+
+
+def install_pages(app: FastAPI) -> None:
+    """Serve the site from an application whose state holds settings, database and storage."""
+    app.include_router(router)
+    app.mount("/static", Static(), name="static")
+    app.add_middleware(SecurityHeaders)
+    install_error_pages(app)

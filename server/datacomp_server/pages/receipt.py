@@ -1,0 +1,242 @@
+"""A submission's receipt as a page shows it: the timeline, the queue and failure cards, scores by group."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from datacomp.messages import (
+    DedupResult,
+    EvaluateResult,
+    FilterResult,
+    Progress,
+    RunOut,
+    RunState,
+    ScoreOut,
+    Stage,
+    StageResult,
+    SubmissionOut,
+    SubsetResult,
+    TrainResult,
+    ValidateResult,
+)
+from datacomp.problems import Problem
+from datacomp_server.pages.contexts import Fact, ReceiptPage, ScoreGroup, Site, Step
+from datacomp_server.pages.filters import duration, figure, number, short
+from datacomp_server.pages.table import group_label
+
+LABELS = {
+    Stage.VALIDATE: "Validate",
+    Stage.FILTER: "Filter",
+    Stage.DEDUP: "Near-duplicates",
+    Stage.SUBSET: "Subset",
+    Stage.TRAIN: "Train",
+    Stage.EVALUATE: "Evaluate",
+}
+MARKS = {
+    RunState.WAITING: "next",
+    RunState.QUEUED: "now",
+    RunState.RUNNING: "now",
+    RunState.DONE: "done",
+    RunState.FAILED: "bad",
+    RunState.CANCELLED: "off",
+}
+RESULTS: TypeAdapter[StageResult] = TypeAdapter(StageResult)
+CURVE_WIDTH, CURVE_HEIGHT, CURVE_POINTS = 100.0, 40.0, 200
+
+
+def build_receipt(
+    site: Site, receipt: SubmissionOut, *, may_change: bool, has_manifest: bool, problems: list[Problem] | None = None
+) -> ReceiptPage:
+    """The context of a receipt as seen at `site.now`."""
+    seeds = len({run.seed for run in receipt.runs if run.stage is Stage.TRAIN})
+    steps = [_step(run, site.now, seeds) for run in receipt.runs]
+    failed = next((step for step, run in zip(steps, receipt.runs, strict=True) if run.failure), None)
+    return ReceiptPage(
+        site=site,
+        receipt=receipt,
+        steps=steps,
+        waiting=next((step for step in steps if step.state == RunState.QUEUED), None),
+        failure=receipt.failure,
+        failed_step=failed if receipt.failure else None,
+        groups=score_groups(receipt.score),
+        commands=commands_of(receipt, site.public_url),
+        may_change=may_change,
+        can_cancel=may_change and not receipt.final,
+        can_withdraw=may_change and receipt.state == "scored",
+        has_manifest=has_manifest,
+        problems=problems or [],
+    )
+
+
+def commands_of(receipt: SubmissionOut, public_url: str) -> list[str]:
+    """What to type in a terminal to follow it, read it and check it."""
+    watch = [f"datacomp login {public_url}", f"datacomp status {receipt.id} --watch"]
+    manifest = [f"datacomp manifest {receipt.id}"] if receipt.state == "scored" else []
+    return watch + manifest
+
+
+def score_groups(score: ScoreOut | None) -> list[ScoreGroup]:
+    """Tasks by group, in the suite's order."""
+    if score is None:
+        return []
+    found: dict[str, ScoreGroup] = {}
+    for task in score.tasks:
+        group = found.setdefault(task.group, ScoreGroup(group_label(task.group), score.groups.get(task.group), []))
+        group.tasks.append(task)
+    return list(found.values())
+
+
+def _step(run: RunOut, now: datetime, seeds: int) -> Step:
+    label = LABELS[run.stage]
+    if seeds > 1 and run.stage in {Stage.TRAIN, Stage.EVALUATE}:
+        label += f", seed {run.seed}"
+    running = run.state is RunState.RUNNING
+    ended = run.finished_at or (now if running else None)
+    left = run.started_at or (now if run.state is RunState.QUEUED else None)
+    result = _result(run.result)
+    curve, note = _curve(result)
+    return Step(
+        label=label,
+        state=run.state.value,
+        mark=MARKS[run.state],
+        run=run.id,
+        queue=run.queue,
+        worker=run.worker,
+        attempts=run.attempts,
+        queued_at=run.queued_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        took=ended - run.started_at if ended and run.started_at else None,
+        waited=left - run.queued_at if left and run.queued_at else None,
+        deadline=run.deadline if running else None,
+        reused_from=run.reused_from,
+        waiting_note=run.waiting_note,
+        progress=run.progress if running else None,
+        fraction=_fraction(run.progress),
+        remaining=_remaining(run.progress),
+        facts=_facts(result),
+        log_tail=run.log_tail,
+        curve=curve,
+        curve_note=note,
+    )
+
+
+def _result(raw: dict[str, Any] | None) -> StageResult | None:
+    """The stage's result; None also for one stored by a newer version, of which the page shows nothing."""
+    if raw is None:
+        return None
+    try:
+        return RESULTS.validate_python(raw)
+    except ValidationError:
+        return None
+
+
+def _fraction(progress: Progress | None) -> float | None:
+    if progress is None or not progress.total:
+        return None
+    return min(max(progress.done / progress.total, 0.0), 1.0)
+
+
+def _remaining(progress: Progress | None) -> timedelta | None:
+    if progress is None or not progress.total or not progress.rate or progress.rate <= 0:
+        return None
+    seconds = max(progress.total - progress.done, 0.0) / progress.rate
+    return timedelta(seconds=min(seconds, 10 * 365 * 86_400.0))
+
+
+def _facts(result: StageResult | None) -> list[Fact]:
+    facts: list[Fact] = []
+    match result:
+        case ValidateResult():
+            facts = _validate_facts(result)
+        case FilterResult():
+            facts = _filter_facts(result)
+        case DedupResult():
+            facts = _dedup_facts(result)
+        case SubsetResult():
+            facts = _subset_facts(result)
+        case TrainResult():
+            facts = _train_facts(result)
+        case EvaluateResult():
+            facts = [
+                Fact("tasks", number(result.tasks)),
+                Fact("records", number(result.records)),
+                Fact("suite", short(result.suite_digest), code=True, title=result.suite_digest),
+            ]
+    return facts
+
+
+def _filter_facts(result: FilterResult) -> list[Fact]:
+    return [
+        Fact("rows read", number(result.rows_in)),
+        Fact("rows kept", number(result.rows_kept)),
+        Fact("scores that are NaN", number(result.nan_scores)),
+        Fact("rule", result.rule, code=True),
+        Fact("time in the filter", duration(result.seconds)),
+    ]
+
+
+def _subset_facts(result: SubsetResult) -> list[Fact]:
+    return [
+        Fact("samples", number(result.samples)),
+        Fact("unique", number(result.unique)),
+        Fact("without an image here", number(result.unavailable)),
+        Fact("shards", number(result.shards)),
+        Fact("subset", short(result.subset_digest), code=True, title=result.subset_digest),
+    ]
+
+
+def _validate_facts(result: ValidateResult) -> list[Fact]:
+    if not result.rows:
+        return [Fact("form", "parses and fits the filter contract")]
+    return [
+        Fact("rows", number(result.rows)),
+        Fact("unique", number(result.unique)),
+        Fact("repeats", number(result.repeats)),
+        Fact("without an image here", number(result.unavailable)),
+    ]
+
+
+def _dedup_facts(result: DedupResult) -> list[Fact]:
+    verb = {"off": "not looked for", "report": "reported, nothing removed", "apply": "removed"}[result.mode.value]
+    return [
+        Fact("setting", verb),
+        Fact("cosine threshold", figure(result.threshold)),
+        Fact("near-duplicates", f"{number(result.removable)} of {number(result.rows_in)}"),
+        Fact("rows kept", number(result.rows_kept)),
+        Fact("measured recall", f"{result.recall:.4f} ({result.recall_low:.4f} to {result.recall_high:.4f})"),
+    ]
+
+
+def _train_facts(result: TrainResult) -> list[Fact]:
+    threads = f", {result.threads} threads" if result.threads else ""
+    resumed = [Fact("resumed from", f"checkpoint {result.resumed_from}")] if result.resumed_from else []
+    return [
+        Fact("samples seen", number(result.samples_seen)),
+        Fact("samples/s", figure(result.samples_per_second)),
+        Fact("final loss", figure(result.final_loss)),
+        Fact("device", f"{result.device}{threads}, {result.precision}"),
+        *resumed,
+        Fact("recipe", short(result.recipe_digest), code=True, title=result.recipe_digest),
+        Fact("weights", short(result.weights_digest), code=True, title=result.weights_digest),
+    ]
+
+
+def _curve(result: StageResult | None) -> tuple[list[tuple[float, float]], str]:
+    """The loss curve scaled into a box, thinned to what a screen can show, and its description in words."""
+    if not isinstance(result, TrainResult) or len(result.loss_curve) < 2:
+        return [], ""
+    every = max(1, len(result.loss_curve) // CURVE_POINTS)
+    points = result.loss_curve[::every]
+    (first, _), (last, _) = points[0], points[-1]
+    losses = [loss for _, loss in points]
+    low, high = min(losses), max(losses)
+    across, up = float(last - first) or 1.0, (high - low) or 1.0
+    scaled = [
+        (round((seen - first) / across * CURVE_WIDTH, 2), round((high - loss) / up * CURVE_HEIGHT, 2))
+        for seen, loss in points
+    ]
+    return scaled, f"loss from {figure(losses[0])} at {number(first)} samples to {figure(losses[-1])} at {number(last)}"

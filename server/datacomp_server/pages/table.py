@@ -1,0 +1,212 @@
+"""The leaderboard as a page shows it: columns, order, sections and links, from `LeaderboardOut` and the address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from datacomp.messages import LeaderboardOut, LeaderboardRow
+
+PAGE_SIZE = 200
+LISTED = frozenset({"scored", "published"})
+GROUP_LABELS = {
+    "main": "Main",
+    "shift": "Dist. shifts",
+    "vtab": "VTAB",
+    "retrieval": "Retrieval",
+    "worst-group": "Worst group",
+    "worst_group": "Worst group",
+    "other": "Other",
+}
+
+
+def group_label(group: str) -> str:
+    """A group's name on pages."""
+    return GROUP_LABELS.get(group, group)
+
+
+@dataclass(frozen=True)
+class View:
+    """What the address asks for; `link` gives the address of a neighbouring view."""
+
+    path: str
+    sort: str = "rank"
+    descending: bool = False
+    all_tasks: bool = False
+    unfinished: bool = False
+    page: int = 1
+
+    @classmethod
+    def of(cls, path: str, query: Mapping[str, str]) -> View:
+        """Read the query string; what cannot be understood falls back to the default view."""
+        sort = query.get("sort", "rank")
+        page = query.get("page", "1")
+        return cls(
+            path,
+            sort=sort,
+            descending=query.get("order", "desc" if _falls_first(sort) else "asc") == "desc",
+            all_tasks=query.get("tasks") == "all",
+            unfinished=query.get("unfinished") == "1",
+            page=min(max(int(page), 1), 1_000_000) if page.isascii() and page.isdigit() and len(page) < 8 else 1,
+        )
+
+    @property
+    def address(self) -> str:
+        """Path and query, naming only what differs from the default."""
+        query = {}
+        if self.sort != "rank" or self.descending:
+            query["sort"] = self.sort
+            if self.descending != _falls_first(self.sort):
+                query["order"] = "desc" if self.descending else "asc"
+        if self.all_tasks:
+            query["tasks"] = "all"
+        if self.unfinished:
+            query["unfinished"] = "1"
+        if self.page > 1:
+            query["page"] = str(self.page)
+        return f"{self.path}?{urlencode(query)}" if query else self.path
+
+    def sorted_by(self, key: str) -> str:
+        """Address of this view sorted by a column; by the present column, turned round."""
+        turned = not self.descending if key == self.sort else _falls_first(key)
+        return replace(self, sort=key, descending=turned, page=1).address
+
+    def with_tasks(self, shown: bool) -> str:
+        """Address of this view with or without all tasks."""
+        return replace(self, all_tasks=shown).address
+
+    def with_unfinished(self, shown: bool) -> str:
+        """Address of this view with or without what is still under way."""
+        return replace(self, unfinished=shown).address
+
+    def at_page(self, page: int) -> str:
+        """Address of another page of this view."""
+        return replace(self, page=page).address
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that can be sorted by."""
+
+    key: str
+    label: str
+    link: str
+    direction: str | None
+    """`ascending` or `descending` when the table is sorted by it."""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: the message and what is written beside it."""
+
+    row: LeaderboardRow
+    groups: list[float | None]
+    tasks: list[float | None]
+    bar: float | None
+    """Average as a share of the best one, for the bar under the figure."""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A table ready to be written."""
+
+    view: View
+    fixed: dict[str, Column]
+    """`rank`, `method`, `participant`, `subset`, `average`, `main`, `delta`, `date`."""
+    groups: list[Column]
+    tasks: list[Column]
+    """Empty unless all tasks are asked for."""
+    task_count: int
+    lines: list[Line]
+    total: int
+    pages: int
+    unfinished: list[LeaderboardRow]
+    has_published: bool
+    rank_by: str
+    generated_at: datetime
+
+
+def _falls_first(key: str) -> bool:
+    return key not in {"rank", "method", "participant"}
+
+
+Key = Callable[[LeaderboardRow], float | str | None]
+
+
+def _time(row: LeaderboardRow) -> float | None:
+    return None if row.date is None else row.date.astimezone(UTC).timestamp()
+
+
+FIXED: dict[str, tuple[str, Key]] = {
+    "rank": ("Rank", lambda row: row.rank),
+    "method": ("Method", lambda row: row.method.casefold()),
+    "participant": ("Participant", lambda row: row.participant.casefold()),
+    "subset": ("Subset size", lambda row: row.subset_size),
+    "average": ("Average", lambda row: row.score),
+    "main": ("Main", lambda row: row.main),
+    "delta": ("Δ baseline", lambda row: row.delta_to_baseline),
+    "date": ("Date", _time),
+}
+
+
+def _key_of(sort: str) -> Key:
+    if sort in FIXED:
+        return FIXED[sort][1]
+    kind, _, name = sort.partition(":")
+    if kind == "group":
+        return lambda row: row.groups.get(name)
+    if kind == "task":
+        return lambda row: row.tasks.get(name)
+    return FIXED["rank"][1]
+
+
+def ordered(rows: Sequence[LeaderboardRow], sort: str, descending: bool) -> list[LeaderboardRow]:
+    """Rows by a column; rows without a value come last in both directions, and equal ones keep their order."""
+    key = _key_of(sort)
+    valued = [(value, row) for row in rows if (value := key(row)) is not None]
+    missing = [row for row in rows if key(row) is None]
+    # Reversing twice keeps equal rows in their order when the direction is turned.
+    pairs = valued[::-1] if descending else valued
+    pairs = sorted(pairs, key=lambda pair: pair[0])  # type: ignore[arg-type, return-value]
+    return [row for _, row in (pairs[::-1] if descending else pairs)] + missing
+
+
+def build(board: LeaderboardOut, view: View, task_names: Mapping[str, str]) -> Leaderboard:
+    """The table of a board under a view. `task_names` gives tasks their written names."""
+    listed = [row for row in board.rows if row.status in LISTED]
+    groups = list(dict.fromkeys(group for row in listed for group in row.groups))
+    tasks = board.tasks if view.all_tasks else []
+    pages = max(1, -(-len(listed) // PAGE_SIZE))
+    view = replace(view, page=min(view.page, pages))
+    start = (view.page - 1) * PAGE_SIZE
+    best = max((row.score for row in listed if row.score is not None), default=None)
+    return Leaderboard(
+        view=view,
+        fixed={key: _column(view, key, label) for key, (label, _) in FIXED.items()},
+        groups=[_column(view, f"group:{group}", group_label(group)) for group in groups],
+        tasks=[_column(view, f"task:{task}", task_names.get(task, task), task) for task in tasks],
+        task_count=len(board.tasks),
+        lines=[
+            Line(
+                row=row,
+                groups=[row.groups.get(group) for group in groups],
+                tasks=[row.tasks.get(task) for task in tasks],
+                bar=max(row.score, 0.0) / best if best and row.score is not None else None,
+            )
+            for row in ordered(listed, view.sort, view.descending)[start : start + PAGE_SIZE]
+        ],
+        total=len(listed),
+        pages=pages,
+        unfinished=[row for row in board.rows if row.status not in LISTED],
+        has_published=any(row.status == "published" for row in listed),
+        rank_by=board.rank_by,
+        generated_at=board.generated_at,
+    )
+
+
+def _column(view: View, key: str, label: str, title: str = "") -> Column:
+    direction = ("descending" if view.descending else "ascending") if key == view.sort else None
+    return Column(key, label, view.sorted_by(key), direction, title)
