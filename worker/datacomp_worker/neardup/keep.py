@@ -1,0 +1,165 @@
+"""Keep rules: which rows of a near-duplicate neighbourhood go.
+
+Rows are given in rank order, the best first; a rule returns which of them it removes. Rows in no common cell are never
+compared. Each rule's answer depends only on which pairs are near, never on block sizes or order of work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datacomp_worker.neardup.cells import Cells
+from datacomp_worker.neardup.compare import Comparer
+from datacomp_worker.neardup.rows import Bools, Indices
+
+SIDE = 2048
+"""Rows on a side of one comparison."""
+ROWS_PER_CELL_AND_BLOCK = 64
+MOST_PAIRS = 4_000_000
+"""Near pairs held at once; a block with more is halved."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a rule works with."""
+
+    comparer: Comparer
+    cells: Cells
+    tick: Callable[[int], None] = field(default=lambda rows: None)
+    """Told of rows done."""
+
+
+Rule = Callable[[Search, Indices], Bools]
+
+
+def greedy(search: Search, ranked: Indices) -> Bools:
+    """Keep a row unless a better-ranked row that is kept is near it. The default."""
+    return _Greedy(search, ranked).run()
+
+
+def semdedup(search: Search, ranked: Indices) -> Bools:
+    """Remove a row that has any better-ranked row near it, kept or not (SemDeDup, arXiv:2303.09540)."""
+    place = _places(search, ranked)
+    removed = np.zeros(len(ranked), np.bool_)
+    for earlier, later in _near_pairs(search, ranked):
+        removed[place[later]] = True
+        search.tick(len(earlier))
+    return removed
+
+
+def components(search: Search, ranked: Indices) -> Bools:
+    """Keep the best-ranked row of each connected component."""
+    place = _places(search, ranked)
+    best = np.arange(len(ranked))
+    for earlier, later in _near_pairs(search, ranked):
+        _join(best, place[earlier], place[later])
+    removed: Bools = best != np.arange(len(ranked))
+    return removed
+
+
+RULES: dict[str, Rule] = {"greedy": greedy, "components": components, "semdedup": semdedup}
+
+
+def _places(search: Search, ranked: Indices) -> Indices:
+    place = np.full(len(search.comparer.rows.features), -1, np.int64)
+    place[ranked] = np.arange(len(ranked))
+    return place
+
+
+def _near_pairs(search: Search, ranked: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Near pairs, (better-ranked rows, others), block by block; a pair may come twice."""
+    for _, members in search.cells.members(ranked):
+        for i in range(0, len(members), SIDE):
+            left = members[i : i + SIDE]
+            for j in range(i, len(members), SIDE):
+                right = members[j : j + SIDE]
+                near = search.comparer.near(left, right)
+                a, b = np.nonzero(np.triu(near, 1) if i == j else near)
+                if a.size:
+                    yield left[a], right[b]
+
+
+def _join(best: Indices, left: Indices, right: Indices) -> None:
+    """Union of the components of left[i] and right[i]; `best` maps each place to its component's lowest."""
+    while True:
+        low = np.minimum(best[left], best[right])
+        high = np.maximum(best[left], best[right])
+        if (low == high).all():
+            return
+        np.minimum.at(best, high, low)
+        while (best[best] != best).any():
+            best[:] = best[best]
+
+
+class _Greedy:
+    """Goes through the ranking in blocks: first against what is kept, then among themselves.
+
+    Dense clumps keep few rows, so neither step holds all pairs of a clump.
+    """
+
+    def __init__(self, search: Search, ranked: Indices) -> None:
+        self.search, self.ranked = search, ranked
+        self.place = _places(search, ranked)
+        self.removed = np.zeros(len(self.place), np.bool_)
+        self.kept: list[Indices] = []
+
+    def run(self) -> Bools:
+        """Which of the ranked rows go."""
+        size = max(SIDE, ROWS_PER_CELL_AND_BLOCK * self.search.cells.count)
+        for start in range(0, len(self.ranked), size):
+            block = self.ranked[start : start + size]
+            self._block(block)
+            self.search.tick(len(block))
+        return self.removed[self.ranked]
+
+    def _block(self, block: Indices) -> None:
+        self._against_kept(block)
+        alive = block[~self.removed[block]]
+        pairs = self._pairs_within(alive)
+        if pairs is None:
+            half = len(alive) // 2
+            self._block(alive[:half])
+            self._block(alive[half:])
+            return
+        self._resolve(*pairs)
+        self.kept.append(alive[~self.removed[alive]])
+
+    def _against_kept(self, block: Indices) -> None:
+        if not self.kept:
+            return
+        kept = dict(self.search.cells.members(np.concatenate(self.kept)))
+        for cell, rows in self.search.cells.members(block):
+            for start in range(0, len(rows), SIDE) if cell in kept else ():
+                self._strike(rows[start : start + SIDE], kept[cell])
+
+    def _strike(self, rows: Indices, kept: Indices) -> None:
+        """Remove those of `rows` that are near one of `kept`."""
+        for start in range(0, len(kept), SIDE):
+            rows = rows[~self.removed[rows]]
+            if not rows.size:
+                return
+            near = self.search.comparer.near(rows, kept[start : start + SIDE])
+            self.removed[rows[near.any(axis=1)]] = True
+
+    def _pairs_within(self, alive: Indices) -> tuple[Indices, Indices] | None:
+        """All near pairs among `alive`, or None when they are too many to hold."""
+        earlier, later = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        count = 0
+        for left, right in _near_pairs(self.search, alive):
+            earlier.append(left)
+            later.append(right)
+            count += len(left)
+            if count > MOST_PAIRS and len(alive) > SIDE:
+                return None
+        return np.concatenate(earlier), np.concatenate(later)
+
+    def _resolve(self, earlier: Indices, later: Indices) -> None:
+        order = np.argsort(self.place[earlier], kind="stable")
+        earlier, later = earlier[order], later[order]
+        starts = np.flatnonzero(np.diff(earlier, prepend=-1))
+        for start, stop in zip(starts, np.append(starts[1:], len(earlier)), strict=False):
+            if not self.removed[earlier[start]]:
+                self.removed[later[start:stop]] = True

@@ -1,0 +1,77 @@
+"""How many removable rows the cells let slip, measured by brute force on a random sample."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from datacomp_worker.neardup.compare import Comparer
+from datacomp_worker.neardup.rows import BLOCK, Bools, Indices
+
+SEED = 20_230_427
+SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Of the sampled rows that ought to go: how many went, how many were missed."""
+
+    sampled: int
+    removed: int
+    missed: int
+
+    @property
+    def rate(self) -> float:
+        """Share that went; 1 when none ought to."""
+        found = self.removed + self.missed
+        return self.removed / found if found else 1.0
+
+    def interval(self) -> tuple[float, float]:
+        """95% Wilson interval of the rate."""
+        return wilson(self.removed, self.removed + self.missed)
+
+
+def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Wilson's score interval of a proportion; (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    low = 0.0 if successes == 0 else max(0.0, (centre - spread) / scale)
+    high = 1.0 if successes == trials else min(1.0, (centre + spread) / scale)
+    return low, high
+
+
+def measure(
+    comparer: Comparer, ranked: Indices, removed: Bools, by_uid: Indices, *, sample: int, any_witness: bool
+) -> Recall:
+    """Brute-force `sample` random rows of `by_uid` against all of them.
+
+    `ranked` lists the rows from best to worst, `removed` says which of these went. A kept row is missed when a
+    better-ranked row is near it that is kept as well (`any_witness`: kept or not, for SemDeDup's rule).
+    """
+    place = np.full(len(comparer.rows.features), -1, np.int64)
+    place[ranked] = np.arange(len(ranked))
+    chosen = np.random.default_rng(SEED).choice(len(by_uid), min(sample, len(by_uid)), replace=False)
+    queries = by_uid[np.sort(chosen)]
+    gone = removed[place[queries]]
+    witnesses = ranked if any_witness else ranked[~removed]
+    missed = _with_better_near(comparer, queries[~gone], witnesses, place)
+    return Recall(sampled=len(queries), removed=int(gone.sum()), missed=missed)
+
+
+def _with_better_near(comparer: Comparer, queries: Indices, witnesses: Indices, place: Indices) -> int:
+    count = 0
+    for start in range(0, len(queries), SIDE):
+        rows = queries[start : start + SIDE]
+        found = np.zeros(len(rows), np.bool_)
+        for begin in range(0, len(witnesses), BLOCK):
+            against = witnesses[begin : begin + BLOCK]
+            better = place[against][None, :] < place[rows][:, None]
+            found |= (comparer.near(rows, against) & better).any(axis=1)
+        count += int(found.sum())
+    return count

@@ -1,0 +1,114 @@
+"""Which system calls participants' code may not make, as the program that bubblewrap loads.
+
+A list of refusals rather than of permissions: namespaces, mounts and capabilities already take the powers away; this
+closes the parts of the kernel that have been the way out of other sandboxes, and all sockets but AF_UNIX.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+from dataclasses import dataclass
+
+from datacomp.problems import PlatformFault
+from datacomp_worker.sandbox import bpf
+
+AF_UNIX = 1
+NEW_NAMESPACES = 0x7E020000
+"""CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; a time namespace can only be had from unshare and clone3."""
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+X32_BIT = 0x40000000
+
+ABSENT = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "memfd_create", "memfd_secret")
+"""Answered with ENOSYS, so that the C library falls back to what can be inspected (clone for clone3)."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One processor architecture: its audit number and the numbers of the calls we treat."""
+
+    audit: int
+    numbers: dict[str, int]
+    x32: bool = False
+
+
+_GENERIC = {
+    # one number on every architecture since 5.1
+    "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
+    "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433,
+    "pidfd_open": 434, "clone3": 435, "pidfd_getfd": 438, "mount_setattr": 442,
+    "quotactl_fd": 443, "memfd_secret": 447, "process_mrelease": 448,
+}  # fmt: skip
+
+X86_64 = Machine(
+    audit=0xC000003E,
+    x32=True,
+    numbers=_GENERIC
+    | {
+        "ioctl": 16, "shmget": 29, "shmat": 30, "shmctl": 31, "socket": 41, "socketpair": 53, "clone": 56,
+        "semget": 64, "semop": 65, "semctl": 66, "msgget": 68, "msgsnd": 69, "msgrcv": 70, "msgctl": 71,
+        "ptrace": 101, "syslog": 103, "uselib": 134, "personality": 135, "ustat": 136, "sysfs": 139, "vhangup": 153,
+        "modify_ldt": 154, "pivot_root": 155, "_sysctl": 156, "adjtimex": 159, "chroot": 161, "acct": 163,
+        "settimeofday": 164, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168, "reboot": 169,
+        "sethostname": 170, "setdomainname": 171, "iopl": 172, "ioperm": 173, "create_module": 174,
+        "init_module": 175, "delete_module": 176, "get_kernel_syms": 177, "query_module": 178, "quotactl": 179,
+        "nfsservctl": 180, "lookup_dcookie": 212, "remap_file_pages": 216, "semtimedop": 220, "clock_settime": 227,
+        "mbind": 237, "set_mempolicy": 238, "mq_open": 240, "kexec_load": 246, "add_key": 248, "request_key": 249,
+        "keyctl": 250, "migrate_pages": 256, "unshare": 272, "vmsplice": 278, "move_pages": 279, "perf_event_open": 298,
+        "fanotify_init": 300, "name_to_handle_at": 303, "open_by_handle_at": 304, "clock_adjtime": 305, "setns": 308,
+        "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "memfd_create": 319,
+        "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323,
+    },
+)  # fmt: skip
+
+AARCH64 = Machine(
+    audit=0xC00000B7,
+    numbers=_GENERIC
+    | {
+        "lookup_dcookie": 18, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41, "nfsservctl": 42,
+        "chroot": 51, "vhangup": 58, "quotactl": 60, "vmsplice": 75, "acct": 89, "personality": 92, "unshare": 97,
+        "kexec_load": 104, "init_module": 105, "delete_module": 106, "clock_settime": 112, "syslog": 116,
+        "ptrace": 117, "reboot": 142, "sethostname": 161, "setdomainname": 162, "settimeofday": 170, "adjtimex": 171,
+        "mq_open": 180, "msgget": 186, "msgctl": 187, "msgrcv": 188, "msgsnd": 189, "semget": 190, "semctl": 191,
+        "semtimedop": 192, "semop": 193, "shmget": 194, "shmctl": 195, "shmat": 196, "socket": 198,
+        "socketpair": 199, "add_key": 217, "request_key": 218, "keyctl": 219, "clone": 220, "swapon": 224,
+        "swapoff": 225, "remap_file_pages": 234, "mbind": 235, "set_mempolicy": 237, "migrate_pages": 238,
+        "move_pages": 239, "perf_event_open": 241, "fanotify_init": 262, "name_to_handle_at": 264,
+        "open_by_handle_at": 265, "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270,
+        "process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "memfd_create": 279, "bpf": 280,
+        "userfaultfd": 282, "kexec_file_load": 294,
+    },
+)  # fmt: skip
+
+MACHINES = {"x86_64": X86_64, "aarch64": AARCH64}
+_INSPECTED = ("ioctl", "socket", "socketpair", "clone")
+
+
+def program(machine: str | None = None) -> bytes:
+    """The seccomp program for a machine (default: this one); `PlatformFault` for an unknown architecture."""
+    name = machine or platform.machine()
+    if name not in MACHINES:
+        hint = f"participants' code can be run on {' or '.join(MACHINES)}"
+        raise PlatformFault.of("sandbox-missing", f"no seccomp program for architecture {name}", hint=hint)
+    return bpf.assemble(_instructions(MACHINES[name]))
+
+
+def _instructions(machine: Machine) -> list[bpf.Instruction]:
+    refused = bpf.ERRNO | errno.EPERM
+    absent = bpf.ERRNO | errno.ENOSYS
+    lines = [bpf.load(bpf.ARCH_OFFSET), *bpf.when_not_equal(machine.audit, bpf.KILL), bpf.load(bpf.NUMBER_OFFSET)]
+    if machine.x32:
+        lines += bpf.when_at_least(X32_BIT, bpf.KILL)
+    for name, number in machine.numbers.items():
+        if name not in _INSPECTED:
+            lines += bpf.when_equal(number, absent if name in ABSENT else refused)
+    domain = [bpf.load(bpf.argument_offset(0)), *bpf.when_not_equal(AF_UNIX, refused)]
+    for name in ("socket", "socketpair"):
+        lines += bpf.for_number(machine.numbers[name], domain)
+    flags = [bpf.load(bpf.argument_offset(0)), *bpf.when_any_bit(NEW_NAMESPACES, refused)]
+    lines += bpf.for_number(machine.numbers["clone"], flags)
+    request = [bpf.load(bpf.argument_offset(1))]
+    for terminal in (TIOCSTI, TIOCLINUX):
+        request += bpf.when_equal(terminal, refused)
+    lines += bpf.for_number(machine.numbers["ioctl"], request)
+    return [*lines, bpf.give(bpf.ALLOW)]
