@@ -30,6 +30,7 @@ from datacomp.messages import (
 from datacomp.problems import Problem
 from datacomp.scales import SCALES
 from datacomp_server.pages.contexts import Person, Site
+from datacomp_server.runs.schemas import QueueLane, QueueOut, QueueRun, WorkerOut
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -227,3 +228,24 @@ def failed(blame: Blame = Blame.PARTICIPANT) -> SubmissionOut:
     failure = Failure(blame=blame, problems=[problem], log_tail="Traceback (most recent call last):\n  KeyError: 'clip_l14'")
     runs = [*done(Stage.VALIDATE), run(Stage.FILTER, RunState.FAILED, failure=failure), run(Stage.TRAIN, RunState.CANCELLED)]
     return receipt("failed", runs, failure=failure, quota_refunded=blame is Blame.PLATFORM, subset_size=None)
+
+
+def queue() -> QueueOut:
+    def line(method: str, state: RunState, position: int | None, **changes: Any) -> QueueRun:
+        fields: dict[str, Any] = {
+            "run": f"run-{method}", "submission": "a1b2c3d4e5f60718", "board": "filtering-tiny", "method": method,
+            "participant": "ada", "stage": Stage.TRAIN, "seed": 0, "rehearsal": False, "state": state, "since": NOW,
+            "position": position, "worker": "cpu-1@box" if position is None else None, "note": "",
+        }  # fmt: skip
+        return QueueRun(**fields | changes)
+
+    cpu = [line("first", RunState.RUNNING, None), line("second", RunState.QUEUED, 1, note="position 1 of 1 in queue cpu")]
+    gpu = [line("third", RunState.QUEUED, 1, note="no worker serves queue gpu", rehearsal=True)]
+    return QueueOut(
+        queues=[QueueLane(name="cpu", live_workers=1, runs=cpu), QueueLane(name="gpu", live_workers=0, runs=gpu)],
+        workers=[
+            WorkerOut(name="cpu-1@box", queues=["cpu"], alive=True, busy="run-first", last_seen=NOW),
+            WorkerOut(name="cpu-2@box", queues=["cpu"], alive=False, busy=None, last_seen=NOW - timedelta(hours=1)),
+        ],
+        generated_at=NOW,
+    )

@@ -33,6 +33,8 @@ class User(Base):
     password_hash: Mapped[str | None]
     role: Mapped[Role] = mapped_column(enum_column(Role))
     created_at: Mapped[datetime] = mapped_column(default=now)
+    served_at: Mapped[datetime | None]
+    """When a worker last took up a run of this account: whoever waited longest comes first."""
 
 
 class ApiToken(Base):
@@ -47,7 +49,7 @@ class ApiToken(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
-    user: Mapped[User] = relationship(lazy="joined")
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
 
 
 class WebSession(Base):
@@ -61,4 +63,4 @@ class WebSession(Base):
     csrf: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]
-    user: Mapped[User] = relationship(lazy="joined")
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)

@@ -17,7 +17,6 @@ from datacomp_server.errors import Conflict, Forbidden, NotFound, Unauthorised
 from datacomp_server.settings import Settings
 
 RESERVED_NAMES = frozenset({"worker", "organiser", "admin", "system", "datacomp", "published"})
-TOUCH_AFTER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ class AccountService:
     def create_participant(self, registration: Registration) -> User:
         """A new participant, without a token. `Forbidden` when registration is closed."""
         if not self.settings.registration_open:
-            raise Forbidden.of("registration-closed", "registration is closed", hint="ask the organisers for an account")
+            hint = "ask the organisers for an account"
+            raise Forbidden.of("registration-closed", "registration is closed", hint=hint)
         if registration.name.lower() in RESERVED_NAMES:
             raise Conflict.of("name-taken", f"the name {registration.name!r} is reserved", where="name")
         return self.create_user(
@@ -146,12 +146,6 @@ class AccountService:
         if row is None or (row.expires_at is not None and row.expires_at <= now()):
             return None
         return Viewer(row.user.id, row.user.name, row.user.role)
-
-    def touch_token(self, token: str) -> None:
-        """Note that a token was used, at most once in a few minutes."""
-        row = self.accounts.token(hash_secret(token))
-        if row is not None and (row.last_used_at is None or now() - row.last_used_at > TOUCH_AFTER):
-            row.last_used_at = now()
 
     def provision(self, name: str, role: Role, secret: str, label: str) -> None:
         """Make sure that an account of that role exists and that `secret` is one of its tokens. Idempotent."""

@@ -44,9 +44,10 @@ class Board(Base):
     dedup: Mapped[dict[str, Any]]
     submissions_per_day: Mapped[int]
     max_upload_bytes: Mapped[int]
+    baseline_accounts: Mapped[list[str]]
     position: Mapped[int]
     """Order on pages."""
     listed: Mapped[bool] = mapped_column(default=True)
     """False once a board is gone from the configuration: shown, but closed to submissions."""
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
-    suite: Mapped[StoredSuite] = relationship(lazy="joined")
+    suite: Mapped[StoredSuite] = relationship(lazy="joined", innerjoin=True)

@@ -13,6 +13,7 @@ from datacomp.messages import BoardOut, Failure, Progress, SubmissionOut, TaskSc
 from datacomp.problems import Problem
 from datacomp.suite import Task
 from datacomp_server.pages.table import Leaderboard
+from datacomp_server.runs.schemas import QueueOut
 
 
 @dataclass(frozen=True)
@@ -206,52 +207,12 @@ class ManifestPage(Page):
     """Dotted path and value of every leaf."""
 
 
-@dataclass(frozen=True)
-class QueueLine:
-    """One run that is queued or running."""
-
-    submission: str
-    method: str
-    participant: str
-    board: str
-    stage: str
-    seed: int
-    state: str
-    rehearsal: bool
-    position: int | None
-    since: datetime | None
-    worker: str | None
-    note: str
-
-
-@dataclass(frozen=True)
-class WorkerLine:
-    """One worker as it last introduced itself."""
-
-    name: str
-    queues: list[str]
-    alive: bool
-    busy: str | None
-    last_seen: datetime
-
-
-@dataclass(frozen=True)
-class QueueCard:
-    """One queue: its runs and who serves it."""
-
-    name: str
-    live_workers: int
-    running: list[QueueLine]
-    waiting: list[QueueLine]
-
-
 @dataclass(frozen=True, kw_only=True)
 class QueuePage(Page):
-    """`queue.html`."""
+    """`queue.html`: every queue's runs, and the workers."""
 
     template: ClassVar[str] = "queue.html"
-    queues: list[QueueCard]
-    workers: list[WorkerLine]
+    queue: QueueOut
 
 
 @dataclass(frozen=True)

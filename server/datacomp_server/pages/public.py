@@ -23,7 +23,6 @@ from datacomp_server.pages.contexts import (
     TaskGroup,
 )
 from datacomp_server.pages.filters import number, scientific, short
-from datacomp_server.pages.queue import build_queue
 from datacomp_server.pages.table import LISTED, View, build, group_label, ordered
 from datacomp_server.pages.web import PageViewer, answer, site_for
 
@@ -111,8 +110,7 @@ def rules(name: str, request: Request, viewer: PageViewer, boards: BoardServiceD
 @router.get("/queue")
 def queue(request: Request, viewer: PageViewer, queues: QueueServiceDep) -> Response:
     """What is queued and running, and who serves it."""
-    cards, workers = build_queue(queues)
-    return answer(request, QueuePage(site=site_for(request, viewer), queues=cards, workers=workers))
+    return answer(request, QueuePage(site=site_for(request, viewer), queue=queues.overview()))
 
 
 @router.get("/docs")

@@ -51,8 +51,8 @@ class Submission(Base):
     withdrawn_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     subset_size: Mapped[int | None] = mapped_column(BigInteger)
-    user: Mapped[User] = relationship(lazy="joined")
-    board: Mapped[Board] = relationship(lazy="joined")
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+    board: Mapped[Board] = relationship(lazy="joined", innerjoin=True)
 
 
 class Event(Base):

@@ -1,0 +1,163 @@
+"""The TOML description of boards: read, checked with all problems at once, applied idempotently.
+
+    [[boards]]
+    name = "filtering-tiny"
+    title = "Filtering, tiny"
+    scale = "tiny"
+    suite = "tiny@1"            # a packaged suite, or a JSON file beside this one
+    pool = "tiny"
+    seeds = 1                   # how many, or a list: [0, 7]
+    submissions_per_day = 20
+    dedup = { mode = "report", threshold = 0.95 }
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from datacomp.messages import DedupSetting, Digest, Message, Track
+from datacomp.problems import BadInput, DatacompError, Problem, raise_if_any
+from datacomp.scales import get_scale
+from datacomp.suite import Suite, load_suite
+
+QueueName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+MOST_SEEDS = 32
+
+
+class BoardConfig(Message):
+    """One board as an organiser describes it."""
+
+    name: Slug
+    title: str = Field(min_length=1, max_length=120)
+    description: str = Field(default="", max_length=8000)
+    track: Track = Track.FILTERING
+    scale: str
+    suite: str
+    pool: Slug
+    pool_digest: Digest | None = None
+    pool_rows: int | None = Field(default=None, ge=1)
+    train_queue: QueueName | None = None
+    """Default: `cpu` for tiny, `gpu` for every other scale."""
+    data_queue: QueueName = "cpu"
+    """Queue of the stages before training, and of rehearsals."""
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | list[Annotated[int, Field(ge=0, lt=2**31)]] = 1
+    dedup: DedupSetting = DedupSetting()
+    submissions_per_day: int = Field(default=10, ge=1)
+    max_upload_bytes: int = Field(default=2 << 30, ge=1)
+    order: int | None = None
+    """Place on pages; default: place in the file."""
+    baseline_accounts: list[str] = Field(default_factory=list)
+    """Accounts whose entries are flagged as baselines, beside those of organisers."""
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds, in order."""
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+
+@dataclass(frozen=True)
+class BoardPlan:
+    """A checked board with its suite."""
+
+    config: BoardConfig
+    suite: Suite
+    position: int
+
+    @property
+    def train_queue(self) -> str:
+        """Where training and evaluation run."""
+        return self.config.train_queue or ("cpu" if self.config.scale == "tiny" else "gpu")
+
+
+def read_boards(path: Path) -> list[BoardPlan]:
+    """All boards of a file; `BadInput` lists everything that is wrong with it."""
+    try:
+        document = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadInput.of("boards-unreadable", f"the boards file cannot be read: {error}", where=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput.of("boards-not-toml", f"the boards file is not TOML: {error}", where=str(path)) from error
+    problems = [
+        Problem(code="boards-unknown-key", message=f"unknown key {key!r}", where=path.name, hint="write [[boards]]")
+        for key in document
+        if key != "boards"
+    ]
+    entries = document.get("boards", [])
+    if not isinstance(entries, list):
+        raise BadInput.of("boards-not-a-list", "`boards` must be a list of tables", path.name, "write [[boards]]")
+    plans = [
+        plan
+        for position, entry in enumerate(entries)
+        if (plan := _check(entry, position, path.parent, problems)) is not None
+    ]
+    problems += _shared_names(plan.config.name for plan in plans)
+    raise_if_any(problems)
+    return plans
+
+
+def _check(entry: Any, position: int, folder: Path, problems: list[Problem]) -> BoardPlan | None:
+    name = entry.get("name", f"#{position + 1}") if isinstance(entry, dict) else f"#{position + 1}"
+    try:
+        config = BoardConfig.model_validate(entry)
+    except ValidationError as error:
+        problems += [
+            Problem(
+                code="board-invalid", message=item["msg"], where=f"boards[{name}].{'.'.join(map(str, item['loc']))}"
+            )
+            for item in error.errors()
+        ]
+        return None
+    found = len(problems)
+    problems += _rules(config)
+    suite = _load(config, folder, problems)
+    if suite is None or len(problems) > found:
+        return None
+    return BoardPlan(config, suite, position if config.order is None else config.order)
+
+
+def _rules(config: BoardConfig) -> list[Problem]:
+    where = f"boards[{config.name}]"
+    problems = []
+    try:
+        get_scale(config.scale)
+    except BadInput as error:
+        problems += [problem.model_copy(update={"where": f"{where}.scale"}) for problem in error.problems]
+    if config.track is not Track.FILTERING:
+        problems.append(
+            Problem(
+                code="track-unsupported", message=f"this version does not serve {config.track}", where=f"{where}.track"
+            )
+        )
+    if not config.seed_list or len(set(config.seed_list)) < len(config.seed_list):
+        problems.append(
+            Problem(code="seeds-invalid", message="seeds must be different, at least one", where=f"{where}.seeds")
+        )
+    return problems
+
+
+def _load(config: BoardConfig, folder: Path, problems: list[Problem]) -> Suite | None:
+    where = f"boards[{config.name}].suite"
+    try:
+        return load_suite(folder / config.suite if config.suite.endswith(".json") else config.suite)
+    except DatacompError as error:
+        problems += [problem.model_copy(update={"where": f"{where}: {problem.where}"}) for problem in error.problems]
+    except (OSError, ValueError) as error:
+        problems.append(Problem(code="suite-unreadable", message=str(error), where=where))
+    return None
+
+
+def _shared_names(names: Iterable[str]) -> list[Problem]:
+    seen: set[str] = set()
+    problems = []
+    for name in names:
+        if name in seen:
+            problems.append(Problem(code="board-twice", message=f"two boards are called {name!r}", where="boards"))
+        seen.add(name)
+    return problems

@@ -1,0 +1,167 @@
+"""Rules of boards: how a configuration is applied, and what freezes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from datacomp.messages import BoardFacts, BoardOut, DedupSetting, Track
+from datacomp.problems import Problem, raise_if_any
+from datacomp.scales import get_scale
+from datacomp.suite import Suite
+from datacomp_server.boards.config import BoardPlan
+from datacomp_server.boards.models import Board, StoredSuite
+from datacomp_server.boards.repository import BoardRepository
+from datacomp_server.errors import NotFound
+
+FROZEN = ("track", "scale", "suite_digest", "pool", "pool_digest", "seeds")
+"""What every entry of a board depends on: it cannot change once there is one."""
+
+
+class BoardService:
+    """Everything about boards."""
+
+    def __init__(self, session: Session) -> None:
+        self.boards = BoardRepository(session)
+
+    def list_boards(self) -> list[BoardOut]:
+        """All boards, in the order of pages; those no longer configured come last."""
+        return [self.out(board) for board in self.boards.all()]
+
+    def board(self, name: str) -> BoardOut:
+        """One board; `NotFound` names those there are."""
+        return self.out(self.row(name))
+
+    def board_of_scale(self, scale: str, track: Track = Track.FILTERING) -> BoardOut:
+        """The board that `--scale` means; `NotFound` when there is none."""
+        return self.out(self.row_of_scale(scale, track))
+
+    def suite(self, name: str) -> Suite:
+        """The evaluation suite of a board."""
+        return self.suite_of(self.row(name))
+
+    def row(self, name: str) -> Board:
+        """The board's row, for other services."""
+        board = self.boards.get(name)
+        if board is None:
+            known = ", ".join(row.name for row in self.boards.all()) or "none yet"
+            raise NotFound.of("board-unknown", f"there is no board {name!r}", where="board", hint=f"boards: {known}")
+        return board
+
+    def row_of_scale(self, scale: str, track: Track = Track.FILTERING) -> Board:
+        """The row of the first board of a track and scale."""
+        board = self.boards.by_scale(scale, track)
+        if board is None:
+            known = ", ".join(sorted({row.scale for row in self.boards.all()})) or "none yet"
+            raise NotFound.of(
+                "board-unknown", f"no {track} board has scale {scale!r}", where="scale", hint=f"scales: {known}"
+            )
+        return board
+
+    def apply(self, plans: list[BoardPlan]) -> None:
+        """Make the boards as described. Changes to what entries depend on are refused, all at once."""
+        self.boards.lock()
+        problems: list[Problem] = []
+        for plan in plans:
+            problems += self._refusals(plan)
+        raise_if_any(problems)
+        for plan in plans:
+            self._apply(plan)
+        described = {plan.config.name for plan in plans}
+        for board in self.boards.all():
+            if board.name not in described and board.listed:
+                board.listed = False
+
+    @staticmethod
+    def out(board: Board) -> BoardOut:
+        """The board as the API shows it."""
+        return BoardOut(
+            name=board.name,
+            title=board.title,
+            description=board.description,
+            track=board.track,
+            scale=get_scale(board.scale).to_json(),
+            suite=board.suite.name,
+            suite_digest=board.suite_digest,
+            pool=board.pool,
+            pool_digest=board.pool_digest,
+            pool_rows=board.pool_rows,
+            train_queue=board.train_queue,
+            seeds=len(board.seeds),
+            dedup=DedupSetting.model_validate(board.dedup),
+            max_upload_bytes=board.max_upload_bytes,
+            submissions_per_day=board.submissions_per_day,
+        )
+
+    @staticmethod
+    def suite_of(board: Board) -> Suite:
+        """The suite as it was when the board named it."""
+        return Suite.model_validate(board.suite.body)
+
+    @staticmethod
+    def facts(board: Board) -> BoardFacts:
+        """What a worker needs to know of the board."""
+        return BoardFacts(
+            name=board.name,
+            track=board.track,
+            scale=board.scale,
+            suite=board.suite.name,
+            suite_digest=board.suite_digest,
+            pool=board.pool,
+            pool_digest=board.pool_digest,
+            dedup=DedupSetting.model_validate(board.dedup),
+        )
+
+    def _refusals(self, plan: BoardPlan) -> list[Problem]:
+        board = self.boards.get(plan.config.name)
+        if board is None or not self.boards.has_submissions(board.name):
+            return []
+        wanted = _columns(plan)
+        return [
+            Problem(
+                code="board-frozen",
+                message=f"{field} cannot change from {getattr(board, field)!r} to {wanted[field]!r}: there are entries",
+                where=f"boards[{board.name}].{field}",
+                hint="describe a new board with another name",
+            )
+            for field in FROZEN
+            if getattr(board, field) not in (None, wanted[field])
+        ]
+
+    def _apply(self, plan: BoardPlan) -> None:
+        if self.boards.suite(plan.suite.digest) is None:
+            self.boards.add(
+                StoredSuite(digest=plan.suite.digest, name=plan.suite.id, body=plan.suite.model_dump(mode="json"))
+            )
+        columns = _columns(plan)
+        board = self.boards.get(plan.config.name)
+        if board is None:
+            self.boards.add(Board(name=plan.config.name, **columns))
+            return
+        for field, value in columns.items():
+            if getattr(board, field) != value:
+                setattr(board, field, value)
+
+
+def _columns(plan: BoardPlan) -> dict[str, Any]:
+    config = plan.config
+    return {
+        "title": config.title,
+        "description": config.description,
+        "track": config.track,
+        "scale": config.scale,
+        "suite_digest": plan.suite.digest,
+        "pool": config.pool,
+        "pool_digest": config.pool_digest,
+        "pool_rows": config.pool_rows,
+        "train_queue": plan.train_queue,
+        "data_queue": config.data_queue,
+        "seeds": config.seed_list,
+        "dedup": config.dedup.model_dump(mode="json"),
+        "submissions_per_day": config.submissions_per_day,
+        "max_upload_bytes": config.max_upload_bytes,
+        "baseline_accounts": config.baseline_accounts,
+        "position": plan.position,
+        "listed": True,
+    }

@@ -1,0 +1,46 @@
+"""Claiming and expiring, one short transaction per try: no transaction ever holds two submissions' locks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datacomp.messages import ClaimRequest, Job
+from datacomp_server.clock import now
+from datacomp_server.database import Database
+from datacomp_server.runs.repository import RunRepository
+from datacomp_server.runs.service import WorkerService
+from datacomp_server.settings import Settings
+from datacomp_server.storage import Storage
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Hands out runs and takes them back."""
+
+    database: Database
+    settings: Settings
+    storage: Storage
+
+    def claim(self, request: ClaimRequest) -> Job | None:
+        """The best run of the request's queues, claimed; None when there is none."""
+        self.expire()
+        with self.database.read() as session:
+            candidates = WorkerService(session, self.settings, self.storage).candidates(request.queues)
+        for candidate in candidates:
+            with self.database.write() as session:
+                service = WorkerService(session, self.settings, self.storage)
+                job = service.try_claim(candidate, request.worker, request.queues)
+            if job is not None:
+                return job
+        with self.database.write() as session:
+            WorkerService(session, self.settings, self.storage).see(request.worker, request.queues, None)
+        return None
+
+    def expire(self) -> int:
+        """Hand on every run whose lease ran out; returns how many attempts were overdue."""
+        with self.database.read() as session:
+            overdue = RunRepository(session).overdue(now())
+        for attempt_id in overdue:
+            with self.database.write() as session:
+                WorkerService(session, self.settings, self.storage).expire(attempt_id)
+        return len(overdue)

@@ -1,0 +1,314 @@
+"""The life of a submission's runs: every transition happens here, each with its event, in the caller's transaction.
+
+Callers hold the submission's lock (`SubmissionRepository.lock`), so that transitions of one submission come one after
+another whatever the number of servers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from datacomp.messages import Blame, DedupSetting, Failure, RunState, Stage, StageResult, SubsetResult
+from datacomp.problems import Problem
+from datacomp_server.boards.service import BoardService
+from datacomp_server.clock import now
+from datacomp_server.database import storable
+from datacomp_server.leaderboard.models import Score, SeedScore
+from datacomp_server.leaderboard.repository import ScoreRepository
+from datacomp_server.leaderboard.scoring import SeedResult, mean_groups, mean_or_none
+from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run
+from datacomp_server.runs.plan import plan_runs
+from datacomp_server.runs.repository import RunRepository
+from datacomp_server.runs.reuse import ancestors, inherit, input_digest
+from datacomp_server.runs.transitions import FINAL as FINAL_RUN
+from datacomp_server.settings import Settings
+from datacomp_server.storage import Storage
+from datacomp_server.submissions.models import StoredFile, Submission
+from datacomp_server.submissions.quota import Quota
+from datacomp_server.submissions.repository import SubmissionRepository
+from datacomp_server.submissions.states import CANCELLED, FINAL, SCORED, RunFact, derive_state
+
+DISPATCHER = "dispatcher"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an attempt reports when its run is done, checked."""
+
+    result: StageResult
+    outputs: list[StoredFile]
+    environment: dict[str, str]
+    scores: SeedResult | None
+
+
+class Lifecycle:
+    """Moves runs, and with them their submission."""
+
+    def __init__(self, session: Session, settings: Settings, storage: Storage) -> None:
+        self.settings, self.storage = settings, storage
+        self.runs = RunRepository(session)
+        self.submissions = SubmissionRepository(session)
+        self.scores = ScoreRepository(session)
+        self.quota = Quota(session)
+
+    # --- beginnings
+
+    def open(self, submission: Submission, actor: str) -> None:
+        """Note that a submission was opened."""
+        self._event(submission, None, None, submission.state, actor, "opened")
+
+    def begin(self, submission: Submission, actor: str) -> None:
+        """The upload is confirmed: plan the runs and queue the first."""
+        board = submission.board
+        planned = plan_runs(
+            submission.kind,
+            dedup=DedupSetting.model_validate(board.dedup).mode,
+            seeds=board.seeds,
+            data_queue=board.data_queue,
+            train_queue=board.train_queue,
+            rehearsal=submission.rehearsal,
+        )
+        submission.uploaded_at = now()
+        made: list[Run] = []
+        for position, item in enumerate(planned):
+            after = made[item.after].id if item.after is not None else None
+            run = Run(submission_id=submission.id, after_id=after, position=position, stage=item.stage)
+            run.seed, run.queue, run.state = item.seed, item.queue, RunState.WAITING
+            self.runs.add(run)
+            made.append(run)
+        self._hand_over(submission, made, None, actor)
+        self._refresh(submission, made, actor, "upload confirmed")
+
+    # --- attempts
+
+    def claim(self, submission: Submission, run: Run, worker: str) -> Attempt:
+        """A worker takes up a queued run."""
+        at = now()
+        run.fence += 1
+        run.attempt_count += 1
+        run.worker, run.progress, run.heard_at = worker, None, at
+        run.started_at = at
+        attempt = Attempt(run_id=run.id, fence=run.fence, number=run.attempt_count, worker=worker, started_at=at)
+        attempt.lease_until = at + timedelta(seconds=self.settings.lease_seconds)
+        if run.attempt_count > 1:
+            self.append_log(run, f"\n--- attempt {run.attempt_count}, on {worker} ---\n")
+        self._move(submission, run, RunState.RUNNING, f"worker:{worker}", f"claimed, attempt {run.attempt_count}")
+        self.runs.add(attempt)
+        self.runs.note_served(submission.user_id, at)
+        return attempt
+
+    def append_log(self, run: Run, text: str) -> None:
+        """Append to the run's log and keep its tail."""
+        if text:
+            kept = (run.log_tail + text).encode("utf-8", "replace")[-self.settings.log_tail_bytes :]
+            run.log_tail = kept.decode("utf-8", "ignore")
+
+    def finish(self, submission: Submission, run: Run, attempt: Attempt, done: Done) -> None:
+        """The run is done: promote its outputs, store its scores, queue what waited for it."""
+        for file in done.outputs:
+            file.promoted = True
+        run.result, run.environment, run.failure = storable(done.result), done.environment, None
+        self._end(attempt, AttemptState.DONE)
+        self._note_result(submission, run, done.result, done.scores)
+        actor = f"worker:{attempt.worker}"
+        self._move(submission, run, RunState.DONE, actor, f"attempt {attempt.number}")
+        runs = self.runs.of_submission(submission.id)
+        self._hand_over(submission, runs, run, actor)
+        self._refresh(submission, runs, actor, f"{run.stage} done")
+
+    def fail(self, submission: Submission, run: Run, attempt: Attempt, failure: Failure) -> None:
+        """The attempt failed: our own faults are tried again, a participant's end the submission."""
+        self._end(attempt, AttemptState.FAILED)
+        self._retry_or_fail(submission, run, failure, f"worker:{attempt.worker}")
+
+    def lose(self, submission: Submission, run: Run, attempt: Attempt) -> None:
+        """The attempt's lease ran out: hand the run to another worker."""
+        self._end(attempt, AttemptState.LOST)
+        problem = Problem(
+            code="lease-lost",
+            message=f"worker {attempt.worker} fell silent during attempt {attempt.number}",
+            where=run.id,
+            hint="look at that worker's log",
+        )
+        self._retry_or_fail(submission, run, Failure(blame=Blame.PLATFORM, problems=[problem]), DISPATCHER)
+
+    # --- ends
+
+    def cancel(self, submission: Submission, actor: str, reason: str) -> None:
+        """Stop a submission that is not final. Quota comes back when no run had been taken up."""
+        submission.cancelled_at = now()
+        runs = self.runs.of_submission(submission.id)
+        untouched = all(run.attempt_count == 0 for run in runs)
+        self._stop_runs(submission, runs, actor, reason)
+        self.quota.settle(submission.id, refund=untouched, reason=reason)
+        self._refresh(submission, runs, actor, reason)
+
+    def withdraw(self, submission: Submission, actor: str, reason: str) -> None:
+        """Take a scored submission off its board."""
+        submission.withdrawn_at = now()
+        self._refresh(submission, self.runs.of_submission(submission.id), actor, reason)
+
+    def _retry_or_fail(self, submission: Submission, run: Run, failure: Failure, actor: str) -> None:
+        cause = failure.problems[0]
+        tries = f"attempt {run.attempt_count} of {self.settings.max_attempts}"
+        if failure.blame is Blame.PLATFORM and run.attempt_count < self.settings.max_attempts:
+            self._move(submission, run, RunState.QUEUED, actor, f"{cause.code} ({tries}): {cause.message}")
+            self._refresh(submission, self.runs.of_submission(submission.id), actor, cause.code)
+            return
+        tail = failure.log_tail or run.log_tail[-8000:]
+        run.failure = storable(failure.model_copy(update={"log_tail": tail}))
+        self._move(submission, run, RunState.FAILED, actor, f"{cause.code}: {cause.message}")
+        runs = self.runs.of_submission(submission.id)
+        self._stop_runs(submission, runs, actor, f"{run.stage} failed")
+        ours = failure.blame is Blame.PLATFORM
+        self.quota.settle(submission.id, refund=ours, reason=f"{failure.blame}: {cause.code}")
+        self._refresh(submission, runs, actor, cause.code)
+
+    def _stop_runs(self, submission: Submission, runs: list[Run], actor: str, reason: str) -> None:
+        for attempt in self.runs.open_attempts([run.id for run in runs]):
+            self._end(attempt, AttemptState.CANCELLED)
+        for run in runs:
+            if run.state not in FINAL_RUN:
+                self._move(submission, run, RunState.CANCELLED, actor, reason)
+
+    @staticmethod
+    def _end(attempt: Attempt, state: AttemptState) -> None:
+        attempt.state, attempt.ended_at = state, now()
+
+    # --- hand-over
+
+    def _hand_over(self, submission: Submission, runs: list[Run], done: Run | None, actor: str) -> None:
+        """Queue the runs that waited for `done` (None: the first), or take over finished work for them."""
+        for run in runs:
+            if run.after_id != (done.id if done else None) or run.state is not RunState.WAITING:
+                continue
+            chain = ancestors(run, runs)
+            files = self.submissions.promoted([above.id for above in chain])
+            run.input_digest = input_digest(run, submission, inherit(chain, files))
+            if self._take_over(submission, run):
+                self._hand_over(submission, runs, run, actor)
+            else:
+                self._move(submission, run, RunState.QUEUED, actor, "inputs are there")
+
+    def _take_over(self, submission: Submission, run: Run) -> bool:
+        """Make the run done with an earlier run's outputs, if one had the same inputs and they are still stored."""
+        twin = self.runs.twin(run.input_digest or "")
+        if twin is None or twin.result is None:
+            return False
+        outputs = self.submissions.promoted([twin.id])
+        scores = self.scores.seed_score(twin.id)
+        if run.stage is Stage.EVALUATE and scores is None:
+            return False
+        if not all(self.storage.exists(file.key) for file in outputs):
+            return False
+        for file in outputs:
+            copy = StoredFile(submission_id=submission.id, run_id=run.id, name=file.name, key=file.key)
+            copy.digest, copy.size, copy.promoted = file.digest, file.size, True
+            self.submissions.add(copy)
+        run.result, run.environment = twin.result, twin.environment
+        run.reused_from = twin.reused_from or twin.id
+        self._note_result(submission, run, None, _result_of(scores) if scores else None)
+        reason = f"same inputs as run {run.reused_from}: its outputs are taken over"
+        self._move(submission, run, RunState.DONE, "server", reason)
+        return True
+
+    def _note_result(
+        self, submission: Submission, run: Run, result: StageResult | None, scores: SeedResult | None
+    ) -> None:
+        if run.stage is Stage.SUBSET:
+            subset = result if isinstance(result, SubsetResult) else SubsetResult.model_validate(run.result)
+            submission.subset_size = subset.samples
+        if scores is not None:
+            self.scores.add(
+                SeedScore(
+                    run_id=run.id,
+                    submission_id=submission.id,
+                    seed=run.seed,
+                    suite_digest=scores.suite_digest,
+                    records_digest=scores.records_digest,
+                    average=scores.average,
+                    main=scores.main,
+                    groups=scores.groups,
+                    tasks=scores.tasks,
+                )
+            )
+
+    # --- the one place where states change
+
+    def _move(self, submission: Submission, run: Run, after: RunState, actor: str, reason: str) -> None:
+        before, at = run.state, now()
+        run.state = after  # the model refuses what the table of transitions does not know
+        if after is RunState.QUEUED:
+            run.queued_at, run.worker, run.started_at, run.progress = at, None, None, None
+            self.runs.add(OutboxRow(queue=run.queue, run_id=run.id, created_at=at))
+        elif after in FINAL_RUN:
+            run.finished_at = at
+        self._event(submission, run, before, after, actor, reason)
+
+    def _refresh(self, submission: Submission, runs: list[Run], actor: str, reason: str) -> None:
+        """Derive the submission's state anew; a final one settles quota, and `scored` its scores."""
+        before = submission.state
+        after = derive_state(
+            uploaded=submission.uploaded_at is not None,
+            cancelled=submission.cancelled_at is not None,
+            withdrawn=submission.withdrawn_at is not None,
+            runs=[RunFact(run.stage, run.state, _blame(run)) for run in runs],
+        )
+        if after == before:
+            return
+        submission.state = after
+        self._event(submission, None, before, after, actor, reason)
+        if after not in FINAL:
+            return
+        submission.finished_at = submission.finished_at or now()
+        if after == SCORED:
+            self._store_scores(submission)
+        if after != CANCELLED:
+            self.quota.settle(submission.id, refund=False, reason=after)
+
+    def _store_scores(self, submission: Submission) -> None:
+        """Mean over seeds, in the transaction that makes the submission scored."""
+        seeds = self.scores.seed_scores(submission.id)
+        tasks = {
+            task.key: {
+                "value": mean_or_none([seed.tasks.get(task.key, {}).get("value") for seed in seeds]),
+                "n": max((seed.tasks.get(task.key, {}).get("n", 0) for seed in seeds), default=0),
+            }
+            for task in BoardService.suite_of(submission.board).tasks
+        }
+        self.scores.add(
+            Score(
+                submission_id=submission.id,
+                board_name=submission.board_name,
+                average=mean_or_none([seed.average for seed in seeds]),
+                main=mean_or_none([seed.main for seed in seeds]),
+                groups=mean_groups([seed.groups for seed in seeds]),
+                tasks=tasks,
+                seeds=len(seeds),
+            )
+        )
+
+    def _event(
+        self, submission: Submission, run: Run | None, before: str | None, after: str | None, actor: str, reason: str
+    ) -> None:
+        self.submissions.add_event(
+            submission.id,
+            run_id=run.id if run else None,
+            stage=run.stage if run else None,
+            what="state",
+            before=before,
+            after=after,
+            actor=actor,
+            reason=reason[:2000],
+        )
+
+
+def _blame(run: Run) -> Blame | None:
+    return Blame(run.failure["blame"]) if run.failure is not None else None
+
+
+def _result_of(row: SeedScore) -> SeedResult:
+    return SeedResult(row.suite_digest, row.records_digest, row.average, row.main, row.groups, row.tasks)

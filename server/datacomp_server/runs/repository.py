@@ -1,0 +1,144 @@
+"""SQL of runs, attempts, the outbox and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from datacomp.messages import RunState
+from datacomp_server.accounts.models import User
+from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
+from datacomp_server.runs.scheduling import Candidate, Load
+from datacomp_server.submissions.models import Submission
+
+
+class RunRepository:
+    """Runs and what drives them."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def add(self, row: Run | Attempt | OutboxRow) -> None:
+        """Insert a row now."""
+        self.session.add(row)
+        self.session.flush()
+
+    def of_submission(self, submission_id: str) -> list[Run]:
+        """A submission's runs as they are now, in order."""
+        query = select(Run).where(Run.submission_id == submission_id).order_by(Run.position)
+        return list(self.session.scalars(query.execution_options(populate_existing=True)))
+
+    def of_submissions(self, submission_ids: Sequence[str]) -> list[Run]:
+        """The runs of several submissions, in order."""
+        query = select(Run).where(Run.submission_id.in_(submission_ids)).order_by(Run.submission_id, Run.position)
+        return list(self.session.scalars(query))
+
+    def get(self, run_id: str) -> Run | None:
+        """The run of that id, as it is now."""
+        return self.session.get(Run, run_id, populate_existing=True)
+
+    def twin(self, input_digest: str) -> Run | None:
+        """A finished run with the same inputs: its outputs can be taken over. Originals before copies."""
+        query = select(Run).where(Run.input_digest == input_digest, Run.state == RunState.DONE)
+        return self.session.scalar(query.order_by(Run.reused_from.is_not(None), Run.finished_at.desc()).limit(1))
+
+    # --- attempts
+
+    def attempt(self, attempt_id: str) -> Attempt | None:
+        """The attempt of that id, as it is now."""
+        return self.session.get(Attempt, attempt_id, populate_existing=True)
+
+    def submission_of_attempt(self, attempt_id: str) -> str | None:
+        """Which submission an attempt belongs to."""
+        query = select(Run.submission_id).join(Attempt, Attempt.run_id == Run.id).where(Attempt.id == attempt_id)
+        return self.session.scalar(query)
+
+    def open_attempts(self, run_ids: Sequence[str]) -> list[Attempt]:
+        """Attempts in progress."""
+        query = select(Attempt).where(Attempt.run_id.in_(run_ids), Attempt.state == AttemptState.OPEN)
+        return list(self.session.scalars(query.execution_options(populate_existing=True)))
+
+    def overdue(self, at: datetime) -> list[str]:
+        """Attempts whose lease ran out."""
+        query = select(Attempt.id).where(Attempt.state == AttemptState.OPEN, Attempt.lease_until <= at)
+        return list(self.session.scalars(query.order_by(Attempt.lease_until)))
+
+    # --- the queue
+
+    def candidates(self, queues: Sequence[str]) -> list[Candidate]:
+        """Queued runs of some queues."""
+        query = (
+            select(Run.id, Run.submission_id, Run.stage, Run.queue, Run.queued_at, Submission.user_id)
+            .add_columns(Submission.priority)
+            .join(Submission, Run.submission_id == Submission.id)
+            .where(Run.state == RunState.QUEUED, Run.queue.in_(queues))
+        )
+        return [Candidate(*row) for row in self.session.execute(query)]
+
+    def loads(self, user_ids: Sequence[str]) -> dict[str, Load]:
+        """How well each account is being served."""
+        count = sa.func.count(Run.id)
+        query = (
+            select(User.id, User.served_at, count)
+            .outerjoin(Submission, Submission.user_id == User.id)
+            .outerjoin(Run, sa.and_(Run.submission_id == Submission.id, Run.state == RunState.RUNNING))
+            .where(User.id.in_(user_ids))
+            .group_by(User.id, User.served_at)
+        )
+        return {user: Load(running, served_at) for user, served_at, running in self.session.execute(query)}
+
+    def note_served(self, user_id: str, at: datetime) -> None:
+        """Note that a worker took up a run of this account."""
+        self.session.execute(sa.update(User).where(User.id == user_id).values(served_at=at))
+
+    def lane_rows(self) -> list[tuple[Run, Submission]]:
+        """Queued and running runs with their submissions, oldest first."""
+        query = (
+            select(Run, Submission)
+            .join(Submission, Run.submission_id == Submission.id)
+            .where(Run.state.in_([RunState.QUEUED, RunState.RUNNING]))
+            .order_by(Run.queued_at)
+        )
+        return [(run, submission) for run, submission in self.session.execute(query)]
+
+    # --- outbox
+
+    def undelivered(self, limit: int) -> list[OutboxRow]:
+        """Rings that are owed, oldest first; rows that another dispatcher holds are left to it."""
+        query = select(OutboxRow).where(OutboxRow.delivered_at.is_(None)).order_by(OutboxRow.id).limit(limit)
+        return list(self.session.scalars(query.with_for_update(skip_locked=True)))
+
+    def has_undelivered(self) -> bool:
+        """Whether a ring is owed: asked without taking SQLite's write lock."""
+        return self.session.scalar(select(OutboxRow.id).where(OutboxRow.delivered_at.is_(None)).limit(1)) is not None
+
+    def queues_waiting_since(self, before: datetime) -> list[str]:
+        """Queues that hold runs nobody claimed since a time."""
+        query = select(Run.queue).where(Run.state == RunState.QUEUED, Run.queued_at < before).distinct()
+        return list(self.session.scalars(query))
+
+    def forget_delivered(self, before: datetime) -> None:
+        """Delete rings delivered before a time."""
+        self.session.execute(sa.delete(OutboxRow).where(OutboxRow.delivered_at < before))
+
+    # --- workers
+
+    def see_worker(self, name: str, queues: list[str], busy: str | None, at: datetime) -> None:
+        """Note that a worker is alive; safe when two requests of one worker arrive at once."""
+        insert = postgresql.insert if self.session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        seen = {"queues": queues, "busy": busy, "last_seen": at}
+        statement = insert(Worker).values(name=name, first_seen=at, **seen)
+        self.session.execute(statement.on_conflict_do_update(index_elements=[Worker.name], set_=seen))
+
+    def workers(self) -> list[Worker]:
+        """All workers ever seen, by name."""
+        return list(self.session.scalars(select(Worker).order_by(Worker.name)))
+
+    def workers_since(self, since: datetime) -> list[Worker]:
+        """Workers seen since a time."""
+        return list(self.session.scalars(select(Worker).where(Worker.last_seen >= since).order_by(Worker.name)))
