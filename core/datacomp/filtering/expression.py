@@ -1,0 +1,232 @@
+"""The expression language of selection rules: parsed here, never executed as Python.
+
+Numbers, `'strings'`, names of columns, `+ - * /`, comparisons, `and or not` (looser than comparisons), and the
+functions of `FUNCTIONS`. Every error points at the column of the text where it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from datacomp.problems import BadInput
+
+LONGEST = 10_000
+DEEPEST = 100
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<string>'[^']*'|\"[^\"]*\")|(?P<sign><=|>=|==|!=|[-+*/()<>,]))"
+)
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of an expression; `at` is its column in the text, from 0."""
+
+    at: int
+
+
+@dataclass(frozen=True)
+class Number(Node):
+    """A number."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Text(Node):
+    """A quoted string."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Name(Node):
+    """A column, or `score`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Unary(Node):
+    """`-x` or `not x`."""
+
+    sign: str
+    operand: Node
+
+
+@dataclass(frozen=True)
+class Binary(Node):
+    """Two operands and what joins them."""
+
+    sign: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True)
+class Call(Node):
+    """A function applied."""
+
+    function: str
+    arguments: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+
+def error_at(text: str, at: int, message: str, hint: str | None = None) -> BadInput:
+    """The error of a place in an expression."""
+    return BadInput.of("rule-invalid", message, where=f"column {at + 1} of: {text}", hint=hint)
+
+
+def parse(text: str) -> Node:
+    """The tree of an expression. `BadInput` points at what does not belong."""
+    if len(text) > LONGEST:
+        raise BadInput.of("rule-too-long", f"an expression has at most {LONGEST:,} characters, this has {len(text):,}")
+    return _Parser(text).whole()
+
+
+def names(node: Node) -> Iterator[Name]:
+    """Every name in a tree."""
+    match node:
+        case Name():
+            yield node
+        case Unary():
+            yield from names(node.operand)
+        case Binary():
+            yield from names(node.left)
+            yield from names(node.right)
+        case Call():
+            for argument in node.arguments:
+                yield from names(argument)
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = list(self._split())
+        self.place = 0
+        self.depth = 0
+
+    def _split(self) -> Iterator[_Token]:
+        at = 0
+        end = len(self.text.rstrip())
+        while at < end:
+            found = _TOKEN.match(self.text, at)
+            if found is None:
+                while self.text[at].isspace():
+                    at += 1
+                raise error_at(self.text, at, f"unexpected {self.text[at]!r}")
+            kind = str(found.lastgroup)
+            yield _Token(kind, found.group(kind), found.start(kind))
+            at = found.end()
+        yield _Token("end", "", len(self.text))
+
+    @property
+    def now(self) -> _Token:
+        return self.tokens[self.place]
+
+    def take(self, *texts: str) -> _Token | None:
+        """The current token, passed, if it is one of these signs or words."""
+        token = self.now
+        if token.kind in {"sign", "name"} and token.text in texts:
+            self.place += 1
+            return token
+        return None
+
+    def whole(self) -> Node:
+        node = self.disjunction()
+        if self.now.kind != "end":
+            raise error_at(self.text, self.now.at, f"unexpected {self.now.text!r}")
+        return node
+
+    def disjunction(self) -> Node:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise error_at(self.text, self.now.at, f"nested more than {DEEPEST} deep")
+        node = self.conjunction()
+        while token := self.take("or"):
+            node = Binary(token.at, "or", node, self.conjunction())
+        self.depth -= 1
+        return node
+
+    def conjunction(self) -> Node:
+        node = self.negation()
+        while token := self.take("and"):
+            node = Binary(token.at, "and", node, self.negation())
+        return node
+
+    def negation(self) -> Node:
+        signs = []
+        while token := self.take("not"):
+            signs.append(token)
+        node = self.comparison()
+        for token in reversed(signs):
+            node = Unary(token.at, "not", node)
+        return node
+
+    def comparison(self) -> Node:
+        node = self.sum()
+        if token := self.take(*COMPARISONS):
+            node = Binary(token.at, token.text, node, self.sum())
+            if self.now.text in COMPARISONS:
+                raise error_at(self.text, self.now.at, "comparisons do not chain", "join them with `and`")
+        return node
+
+    def sum(self) -> Node:
+        node = self.product()
+        while token := self.take("+", "-"):
+            node = Binary(token.at, token.text, node, self.product())
+        return node
+
+    def product(self) -> Node:
+        node = self.signed()
+        while token := self.take("*", "/"):
+            node = Binary(token.at, token.text, node, self.signed())
+        return node
+
+    def signed(self) -> Node:
+        signs = []
+        while token := self.take("-"):
+            signs.append(token)
+        node = self.atom()
+        for token in reversed(signs):
+            node = Unary(token.at, "-", node)
+        return node
+
+    def atom(self) -> Node:
+        token = self.now
+        if token.kind == "end":
+            raise error_at(self.text, token.at, "the expression ends too early")
+        self.place += 1
+        if token.kind == "number":
+            return Number(token.at, float(token.text))
+        if token.kind == "string":
+            return Text(token.at, token.text[1:-1])
+        if token.kind == "name" and token.text not in {"and", "or", "not"}:
+            return self.call(token) if self.take("(") else Name(token.at, token.text)
+        if token.text == "(":
+            node = self.disjunction()
+            self.close()
+            return node
+        raise error_at(self.text, token.at, f"unexpected {token.text!r}")
+
+    def call(self, name: _Token) -> Node:
+        arguments: list[Node] = []
+        if not self.take(")"):
+            arguments.append(self.disjunction())
+            while self.take(","):
+                arguments.append(self.disjunction())
+            self.close()
+        return Call(name.at, name.text, tuple(arguments))
+
+    def close(self) -> None:
+        if not self.take(")"):
+            raise error_at(self.text, self.now.at, "a closing parenthesis is missing")

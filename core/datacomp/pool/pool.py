@@ -1,0 +1,203 @@
+"""A pool as filters and stages read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datacomp.pool.manifest import PACK, PoolManifest, read_manifest
+from datacomp.pool.npz import Member, map_member, members
+from datacomp.problems import BadInput, PlatformFault
+from datacomp.uids import Uids, find
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+METADATA = "metadata"
+SHARDS = "shards"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One metadata shard's rows within the pool: rows `start` to `stop` are rows 0 to `stop - start` of its files."""
+
+    shard: int
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """An ingested pool. Rows are in shard order: metadata files by name, rows as they stand in them."""
+
+    directory: Path
+    manifest: PoolManifest
+
+    @classmethod
+    def open(cls, directory: Path) -> Pool:
+        """Open an ingested pool; `BadInput` when there is none or it has no pack."""
+        return cls(directory, read_manifest(directory))
+
+    @property
+    def rows(self) -> int:
+        """How many samples there are."""
+        return self.manifest.rows
+
+    # --- columns
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every column that a filter may name, of the pack and of the metadata."""
+        own = {column.name for column in self.manifest.columns if column.name not in INTERNAL}
+        return frozenset(own | set(self._schema))
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A column of the pack, mapped: shape (rows,). Text of few values comes as its codes, see `vocabulary`."""
+        column = self.manifest.column(name)
+        if column is None:
+            raise self._unknown(name)
+        path = self.directory / PACK / "columns" / f"{name}.npy"
+        try:
+            array: npt.NDArray[Any] = np.load(path, mmap_mode="r" if self.rows else None)
+        except (OSError, ValueError) as error:
+            raise self._damaged(path, str(error)) from error
+        if array.shape != (self.rows,) or str(array.dtype) != column.dtype:
+            raise self._damaged(path, f"it holds {array.shape} {array.dtype}")
+        return array
+
+    def vocabulary(self, name: str) -> tuple[str, ...] | None:
+        """The texts that a column's codes stand for; None for a column of numbers."""
+        column = self.manifest.column(name)
+        return column.vocabulary if column else None
+
+    def metadata_column(self, name: str, shard: int) -> pa.ChunkedArray:
+        """A column of a metadata file, as Arrow gives it."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.metadata_file(shard)
+        if name not in self._schema:
+            raise self._unknown(name)
+        try:
+            column = pq.read_table(path, columns=[name]).column(0)
+        except (OSError, pa.ArrowException) as error:
+            raise PlatformFault.of("pool-shard-unreadable", str(error), str(path), "restore the file") from error
+        if len(column) != self.manifest.shards[shard].rows:
+            raise PlatformFault.of("pool-changed", "the file has changed since ingestion", str(path), "ingest again")
+        return column
+
+    def metadata_file(self, shard: int) -> Path:
+        """The parquet file of a shard."""
+        return self.directory / METADATA / f"{self.manifest.shards[shard].name}.parquet"
+
+    @cached_property
+    def _schema(self) -> dict[str, str]:
+        import pyarrow.parquet as pq
+
+        if not self.manifest.shards:
+            return {}
+        return {field.name: str(field.type) for field in pq.read_schema(self.metadata_file(0))}
+
+    # --- features
+
+    def features(self, name: str, shard: int) -> npt.NDArray[Any]:
+        """A feature array of one shard, mapped inside its `.npz`: shape (rows of the shard, width)."""
+        self.require_feature(name)
+        path = self.directory / METADATA / f"{self.manifest.shards[shard].name}.npz"
+        try:
+            member = self._members(shard, path).get(name)
+            if member is None or member.shape[0] != self.manifest.shards[shard].rows:
+                raise PlatformFault.of("pool-changed", f"{name} has changed since ingestion", str(path), "ingest again")
+            return map_member(path, member)
+        except (OSError, BadInput) as error:
+            raise PlatformFault.of("pool-shard-unreadable", str(error), str(path), "restore the file") from error
+
+    def gather(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Features of some rows, given in ascending order: shape (len(rows), width)."""
+        width = next(feature.width for feature in self.manifest.features if feature.name == name)
+        out = np.empty((rows.size, width), np.float16)
+        for part in self.shard_rows():
+            begin, end = np.searchsorted(rows, [part.start, part.stop])
+            if end > begin:
+                out[begin:end] = self.features(name, part.shard)[rows[begin:end] - part.start]
+        return out
+
+    def require_feature(self, name: str) -> None:
+        """`BadInput` names the features there are."""
+        known = [feature.name for feature in self.manifest.features]
+        if name not in known:
+            hint = f"choose from {', '.join(known)}" if known else "this pool has no .npz files"
+            raise BadInput.of("feature-unknown", f"the pool has no feature {name!r}", where=name, hint=hint)
+
+    def _members(self, shard: int, path: Path) -> dict[str, Member]:
+        if shard not in self._member_cache:
+            self._member_cache[shard] = members(path)
+        return self._member_cache[shard]
+
+    @cached_property
+    def _member_cache(self) -> dict[int, dict[str, Member]]:
+        return {}
+
+    # --- rows and uids
+
+    def shard_rows(self) -> list[Rows]:
+        """The shards in order."""
+        found, start = [], 0
+        for number, shard in enumerate(self.manifest.shards):
+            found.append(Rows(number, shard.name, start, start + shard.rows))
+            start += shard.rows
+        return found
+
+    @cached_property
+    def uids(self) -> Uids:
+        """Every row's uid."""
+        return self.column("uid")
+
+    @cached_property
+    def uid_order(self) -> npt.NDArray[np.int64]:
+        """Rows in ascending order of their uids."""
+        return self.column("uid_order")
+
+    @cached_property
+    def sorted_uids(self) -> Uids:
+        """All uids in ascending order."""
+        return np.asarray(self.uids)[self.uid_order]
+
+    def rows_of(self, uids: Uids) -> npt.NDArray[np.int64]:
+        """The row of each uid, -1 where the pool has none."""
+        place = find(uids, self.sorted_uids)
+        return np.where(place >= 0, np.asarray(self.uid_order)[place], -1)
+
+    @cached_property
+    def available(self) -> npt.NDArray[np.bool_]:
+        """Which rows have an image here."""
+        return np.asarray(self.column("tar")) >= 0
+
+    def tar_file(self, number: int) -> Path:
+        """The tar of that number."""
+        return self.directory / SHARDS / f"{self.manifest.tars[number].name}.tar"
+
+    def require_columns(self, names: Sequence[str]) -> None:
+        """`BadInput` names every column that is missing, with those there are."""
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise BadInput(*(problem for name in missing for problem in self._unknown(name).problems))
+
+    def _unknown(self, name: str) -> BadInput:
+        hint = f"choose from {', '.join(sorted(self.names))}"
+        return BadInput.of("column-unknown", f"the pool has no column {name!r}", where=name, hint=hint)
+
+    def _damaged(self, path: Path, why: str) -> PlatformFault:
+        hint = f"run: datacomp pool ingest {self.directory}"
+        return PlatformFault.of("pool-pack-damaged", f"a column file does not fit the manifest: {why}", str(path), hint)
+
+
+INTERNAL = frozenset({"uid_order", "tar", "image_offset", "image_size", "text_offset", "text_size"})
+"""Columns of the pack that say where things lie; filters have no use for them."""

@@ -1,0 +1,400 @@
+"""The filter contract: engine, selection rules, loading, wire format, and the commands over them."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datacomp.checks import check_file
+from datacomp.commands.filter import run_filter
+from datacomp.filtering import Batch, Filter, parse_filter_source, score_pool, select
+from datacomp.filtering.load import load_file, load_filter, make
+from datacomp.filtering.wire import Header, Receiver, Sender
+from datacomp.pool import Pool
+from datacomp.problems import BadInput, Problem
+from datacomp.uids import from_hex, halves, open_subset, sort, write_subset
+
+
+def code_of(error: pytest.ExceptionInfo[BadInput]) -> str:
+    return error.value.problems[0].code
+
+
+class Longer(Filter):
+    columns = ("text", "words")
+
+    def score(self, batch: Batch):
+        return np.array([len(text) > 10 for text in batch["text"].to_pylist()]) & (batch["words"] > 2)
+
+
+def test_a_filter_sees_just_what_it_names_in_row_order(pool: Pool) -> None:
+    scores = score_pool(Longer(), pool).values
+    texts = [text for shard in range(3) for text in pool.metadata_column("text", shard).to_pylist()]
+    assert list(scores) == [len(text) > 10 and len(text.split()) > 2 for text in texts]
+
+    class Greedy(Filter):
+        columns = ("words",)
+
+        def score(self, batch: Batch):
+            return batch["text"]
+
+    with pytest.raises(BadInput, match="filter-undeclared"):
+        score_pool(Greedy(), pool)
+
+
+def test_features_and_whole_pool_filters(pool: Pool) -> None:
+    class Similar(Filter):
+        features = ("l14_img", "l14_txt")
+        rule = "top_exact(score, 0.5)"
+
+        def score(self, batch: Batch):
+            return (batch["l14_img"].astype(np.float32) * batch["l14_txt"].astype(np.float32)).sum(axis=1)
+
+    class Whole(Filter):
+        def select(self, pool: Pool):
+            return np.arange(pool.rows) % 2
+
+    scores = score_pool(Similar(), pool).values
+    assert scores.dtype == np.float32
+    assert select(pool, scores, Similar.rule).kept == 30
+    assert select(pool, score_pool(Whole(), pool).values, "score").kept == 30
+
+
+def test_what_depends_on_batches_is_found(pool: Pool) -> None:
+    class Relative(Filter):
+        columns = ("words",)
+
+        def score(self, batch: Batch):
+            return batch["words"] - batch["words"].mean() + np.random.default_rng().random()
+
+    class Counting(Filter):
+        seen = 0
+
+        def score(self, batch: Batch):
+            self.seen += 1
+            return np.full(len(batch), float(self.seen))
+
+    for kind in (Relative, Counting):
+        with pytest.raises(BadInput, match="filter-not-pure"):
+            score_pool(kind(), pool)
+
+
+def test_prepare_sees_figures_of_the_whole_pool(pool: Pool) -> None:
+    class Standard(Filter):
+        columns = ("words", "lang")
+        rule = "score > 0"
+
+        def prepare(self, stats):
+            self.mean = stats["words"].mean
+            assert set(stats) == {"words"}
+
+        def score(self, batch: Batch):
+            return batch["words"] - self.mean
+
+    words = np.asarray(pool.column("words"))
+    scores = score_pool(Standard(), pool).values
+    assert np.array_equal(select(pool, scores, "score > 0").counts, words > words.mean())
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (lambda batch: [True], "filter-score-shape"),
+        (lambda batch: np.zeros((len(batch), 2)), "filter-score-shape"),
+        (lambda batch: ["yes"] * len(batch), "filter-score-type"),
+        (lambda batch: np.array([object()] * len(batch)), "filter-score-type"),
+        (lambda batch: np.full(len(batch), -1), "filter-count-range"),
+        (lambda batch: np.ones(len(batch), complex), "filter-score-type"),
+        (lambda batch: None, "filter-score-shape"),
+    ],
+)
+def test_answers_that_are_no_scores(pool: Pool, answer, code: str) -> None:
+    class Odd(Filter):
+        def score(self, batch: Batch):
+            return answer(batch)
+
+    with pytest.raises(BadInput) as error:
+        score_pool(Odd(), pool)
+    assert code_of(error) == code
+
+
+def test_columns_and_features_that_are_missing_are_all_named(pool: Pool) -> None:
+    class Lost(Filter):
+        columns = ("nothing", "words", "tar")
+        features = ("none",)
+
+    with pytest.raises(BadInput) as error:
+        score_pool(Lost(), pool)
+    assert [p.where for p in error.value.problems] == ["nothing", "tar", "none"]
+
+
+# --- rules
+
+
+def original_top_fraction(scores: np.ndarray, fraction: float) -> np.ndarray:
+    """DataComp's rule in its own terms: the score at place n of the descending order, everything at least that."""
+    n = int(len(scores) * fraction)
+    return scores >= -np.sort(-scores)[n] if n < len(scores) else np.ones(len(scores), bool)
+
+
+@pytest.mark.parametrize("fraction", [0, 1e-9, 0.1, 0.3, 0.5, 0.999, 1.0])
+def test_top_fraction_is_the_originals_with_ties(pool: Pool, fraction: float) -> None:
+    scores = np.round(np.random.default_rng(1).random(pool.rows), 1).astype(np.float32)
+    kept = select(pool, scores, f"top_fraction(score, {fraction})").counts
+    assert np.array_equal(kept, original_top_fraction(scores, fraction))
+
+
+def test_exact_fraction_breaks_ties_by_uid_and_nan_is_never_kept(pool: Pool) -> None:
+    scores = np.zeros(pool.rows, np.float32)
+    chosen = select(pool, scores, "top_exact(score, 0.25)")
+    assert np.array_equal(chosen.uids(pool), pool.sorted_uids[:15])
+    scores[:30] = np.nan
+    for rule in ("top_exact(score, 1.0)", "top_fraction(score, 1)", "score == score or not score > 5", "not score > 5"):
+        selection = select(pool, scores, rule)
+        assert selection.nan_scores == 30
+        assert not selection.counts[:30].any()
+        assert selection.counts[30:].all()
+
+
+def test_repeat_counts_repeat_uids_in_order(pool: Pool) -> None:
+    counts = (np.arange(pool.rows) % 3).astype(np.int32)
+    uids = select(pool, counts, "score").uids(pool)
+    assert uids.size == 60
+    assert np.array_equal(uids, sort(np.repeat(np.asarray(pool.uids), counts)))
+
+
+def test_comparisons_are_made_in_float32(pool: Pool) -> None:
+    scores = np.full(pool.rows, 0.28, np.float32)
+    assert select(pool, scores, "score >= 0.28").kept == pool.rows
+
+
+def test_expressions_over_columns(pool: Pool) -> None:
+    lang = np.array((*pool.vocabulary("lang"), ""))[pool.column("lang")]
+    words = np.asarray(pool.column("words"))
+    kept = select(pool, None, "lang == 'en' and not words < 3 or -words + 2 * 3 == (1 + 1)").counts
+    assert np.array_equal(kept, (lang == "en") & ~(words < 3) | (6 - words == 2))
+    assert select(pool, None, "percentile(words) > 0.5").kept < pool.rows
+
+
+@pytest.mark.parametrize(
+    ("rule", "column"),
+    [
+        ("score >", 8),
+        ("score > 0.3 )", 13),
+        ("top_fraction(score)", 1),
+        ("top_fraction(score, score)", 1),
+        ("best(score)", 1),
+        ("nothing > 1", 1),
+        ("score > 'a'", 7),
+        ("lang < 'en'", 6),
+        ("1 < 2 < 3", 7),
+        ("score > 0.1 and words", 17),
+        ("score $ 3", 7),
+        ("top_fraction(score, 3)", 1),
+        ("__import__('os')", 1),
+        ("uid_order > 3", 1),
+    ],
+)
+def test_errors_point_at_the_column_of_the_text(pool: Pool, rule: str, column: int) -> None:
+    with pytest.raises(BadInput) as error:
+        select(pool, np.zeros(pool.rows, np.float32), rule)
+    assert error.value.problems[0].where.startswith(f"column {column} of")
+
+
+@pytest.mark.parametrize("rule", ["score", "1", "'en'", "score + 1"])
+def test_a_rule_that_makes_no_choice(pool: Pool, rule: str) -> None:
+    with pytest.raises(BadInput, match="rule-not-a-choice"):
+        select(pool, np.zeros(pool.rows, np.float32), rule)
+
+
+def test_deep_nesting_is_refused_not_recursed(pool: Pool) -> None:
+    for rule in ("(" * 5000 + "1" + ")" * 4000, "not " * 2400 + "score", "-" * 9000 + "score"):
+        with pytest.raises(BadInput):
+            select(pool, np.zeros(pool.rows, np.float32), rule)
+
+
+# --- files
+
+
+FILE = '''"""What it does."""
+from datacomp.filtering import Filter
+
+class Mine(Filter):
+    columns = ("words",)
+    rule = "score > 3"
+
+    def __init__(self, least: int = 3, exact: bool = False, factor: float | None = None, word: str = "x"):
+        self.values = (least, exact, factor, word)
+
+    def score(self, batch):
+        return batch["words"].astype("float32")
+'''
+
+
+def test_a_file_is_parsed_without_being_run_and_loaded_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    source = parse_filter_source(path.read_bytes(), path.name)
+    assert (source.description, source.classes) == ("What it does.", ("Mine",))
+    kind = load_file(path)
+    assert make(kind, {"least": "5", "exact": "true", "factor": "0.5", "word": "y"}).values == (5, True, 0.5, "y")
+    with pytest.raises(BadInput) as error:
+        make(kind, {"least": "many", "more": "1"})
+    assert {p.code for p in error.value.problems} == {"filter-parameter-type", "filter-parameter-unknown"}
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "where"),
+    [
+        (b"def x(:\n", "filter-syntax", "f.py:1:"),
+        (b"x = 1\n", "filter-class", "f.py"),
+        (b"\x00", "filter-syntax", "f.py"),
+        (b"x = " + b"(" * 5000, "filter-syntax", "f.py"),
+        (b"#" * (1 << 20) + b"#", "filter-too-large", "f.py"),
+        (b"# -*- coding: nonsense -*-\n", "filter-syntax", "f.py"),
+    ],
+)
+def test_sources_that_are_refused_unrun(source: bytes, code: str, where: str) -> None:
+    with pytest.raises(BadInput) as error:
+        parse_filter_source(source, "f.py")
+    assert code_of(error) == code
+    assert error.value.problems[0].where.startswith(where)
+
+
+def test_named_filters_are_found_and_unknown_ones_listed() -> None:
+    assert make(type(load_filter("no_filter", {})), {}).rule == "score"
+    with pytest.raises(BadInput, match="basic_filter, clip_score, no_filter, random_subset"):
+        load_filter("best_filter", {})
+
+
+def test_the_command_writes_the_subset_of_a_name_a_file_and_an_expression(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    out = tmp_path / "uids.npy"
+    expected = sort(np.asarray(pool.uids)[np.asarray(pool.column("words")) > 3])
+    for what in (str(path), "words > 3"):
+        done = run_filter(what, pool.directory, out, {})
+        assert np.array_equal(open_subset(out), expected)
+        assert (done.rows_in, done.rows_kept) == (60, expected.size)
+    path.write_text(FILE.replace('batch["words"]', "1 / 0 + batch"))
+    with pytest.raises(BadInput, match=r"filter-raised: ZeroDivisionError: .*mine.py:12, in score"):
+        run_filter(str(path), pool.directory, out, {})
+
+
+# --- checks
+
+
+def test_all_problems_of_a_subset_at_once(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "uids.npy"
+    known = np.asarray(pool.sorted_uids)
+    write_subset(path, np.repeat(known[:10], 2))
+    result = check_file(path, pool).result
+    assert (result.rows, result.unique, result.repeats) == (20, 10, 10)
+    missing = int((~pool.available[pool.rows_of(known)]).sum())
+    write_subset(path, known)
+    assert check_file(path, pool).result.unavailable == missing == 2
+    bad = np.concatenate([known[::-1], from_hex(["f" * 32])])
+    np.save(path, bad)
+    assert {p.code for p in check_file(path, pool).problems} == {"uids-unsorted", "uids-unknown"}
+    assert all("uids.npy" in p.where for p in check_file(path, pool).problems)
+    assert {p.code for p in check_file(path, None).problems} == {"uids-unsorted"}
+
+
+def test_repeats_across_chunks_are_counted(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datacomp import checks
+
+    monkeypatch.setattr(checks, "CHUNK", 3)
+    path = tmp_path / "uids.npy"
+    write_subset(path, np.repeat(np.asarray(pool.sorted_uids)[:4], 4))
+    assert check_file(path, pool).result.repeats == 12
+
+
+# --- wire
+
+
+def sent(*, dtype: str = "float32", pieces: list[np.ndarray], end: bool = True) -> bytes:
+    file = io.BytesIO()
+    sender = Sender(file)
+    sender.header(Header(dtype=dtype, rule="score > 0"))
+    for piece in pieces:
+        sender.scores(piece)
+    if end:
+        sender.end()
+    return file.getvalue()
+
+
+def test_scores_cross_the_pipe_in_any_cut() -> None:
+    values = np.random.default_rng(0).random(100).astype(np.float32)
+    data = sent(pieces=[values[:60], values[60:]])
+    for size in (1, 7, len(data)):
+        receiver = Receiver(100)
+        for start in range(0, len(data), size):
+            receiver.feed(data[start : start + size])
+        assert np.array_equal(receiver.scores(), values)
+
+
+def test_a_failure_crosses_the_pipe() -> None:
+    file = io.BytesIO()
+    Sender(file).failure((Problem(code="filter-raised", message="m" * 99_999, where="f.py:3"),))
+    receiver = Receiver(10)
+    receiver.feed(file.getvalue())
+    with pytest.raises(BadInput) as error:
+        receiver.scores()
+    assert error.value.problems[0].where == "f.py:3"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"X\x00\x00\x00\x00",
+        b"S\x04\x00\x00\x00abcd",
+        b"H\xff\xff\xff\xff",
+        b"H\x02\x00\x00\x00{}",
+        b"H\x02\x00\x00\x00[[",
+        b"F\x04\x00\x00\x00null",
+        b"E\x00\x00\x00\x00",
+        sent(pieces=[np.zeros(11, np.float32)]),
+        sent(pieces=[np.zeros(9, np.float32)]),
+        sent(pieces=[np.zeros(10, np.float32)]) + b"S\x00\x00\x00\x00",
+        sent(dtype="bool", pieces=[np.full(10, 2, np.uint8)]),
+        sent(pieces=[])[:-5] * 2,
+    ],
+)
+def test_what_does_not_belong_is_refused(data: bytes) -> None:
+    with pytest.raises(BadInput, match="filter-result-malformed"):
+        Receiver(10).feed(data)
+
+
+def test_random_bytes_never_crash_the_receiver() -> None:
+    rng = np.random.default_rng(0)
+    good = sent(pieces=[np.zeros(10, np.float32)])
+    for _ in range(3000):
+        data = bytearray(good)
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(len(data))] = rng.integers(256)
+        receiver = Receiver(10)
+        try:
+            receiver.feed(bytes(data))
+            receiver.scores()
+        except BadInput:
+            continue
+
+
+def test_an_early_end_is_told() -> None:
+    receiver = Receiver(10)
+    receiver.feed(sent(pieces=[np.zeros(5, np.float32)], end=False))
+    with pytest.raises(BadInput, match="filter-ended"):
+        receiver.scores()
+
+
+def test_random_subset_is_a_draw(pool: Pool) -> None:
+    rng = np.random.default_rng(3)
+    from datacomp.uids import UID_DTYPE
+
+    uids = np.zeros(100_000, UID_DTYPE)
+    uids["f0"], uids["f1"] = rng.integers(0, 1 << 62, uids.size), rng.integers(0, 1 << 62, uids.size)
+    draw = load_filter("random_subset", {"fraction": "0.25"}).score(Batch(uids.size, {"uid": uids}))
+    other = load_filter("random_subset", {"fraction": "0.25", "seed": "1"}).score(Batch(uids.size, {"uid": uids}))
+    assert abs(draw.mean() - 0.25) < 0.01
+    assert abs((draw & other).mean() - 0.0625) < 0.005
+    assert halves(uids).shape == (100_000, 2)
