@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from datacomp.digests import digest_json
 from datacomp.problems import BadInput, Problem
 
+REHEARSAL_ITEMS = 8
+"""Items of each task that a rehearsal evaluates."""
+
 
 class Kind(StrEnum):
     """How a task is evaluated. Each kind needs named capabilities of the model and gives records."""
@@ -23,6 +26,8 @@ class Kind(StrEnum):
     ZEROSHOT = "zeroshot"
     RETRIEVAL = "retrieval"
     WINOGAVIL = "winogavil"
+    ATTRIBUTES = "attributes"
+    """Several zero-shot questions about one image (FairFace, UTKFace)."""
 
 
 class Metric(StrEnum):
@@ -33,6 +38,7 @@ class Metric(StrEnum):
     MEAN_PER_CLASS_RECALL = "mean_per_class_recall"
     MEAN_RECALL_AT_1 = "mean_recall@1"
     JACCARD = "jaccard_score"
+    JACCARD_LARGE = "jaccard_score_10-12"
     F1_MACRO = "F1-macro_all"
     WORST_REGION = "acc_worst_region"
     WORST_GROUP_ACC5 = "acc_top5_wg"
@@ -57,6 +63,10 @@ class Task(BaseModel):
     size: int | None = None
     counted: bool = True
     """Whether the task takes part in the average."""
+    group_column: int | None = None
+    """Column of each sample's npy metadata that says which group it belongs to; None for tasks without groups."""
+    group_names: tuple[str, ...] | None = None
+    """What the numbers in that column stand for; None leaves the number as the group's name."""
 
     @property
     def folder(self) -> str:
@@ -73,6 +83,8 @@ class Suite(BaseModel):
     version: str
     description: str = ""
     tasks: tuple[Task, ...]
+    rehearsal: bool = False
+    """Whether only each task's first items are evaluated, see `rehearsal_of`."""
 
     @property
     def id(self) -> str:
@@ -95,6 +107,15 @@ class Suite(BaseModel):
         for task in self.counted:
             found.setdefault(task.group, []).append(task)
         return {group: tuple(tasks) for group, tasks in found.items()}
+
+
+def rehearsal_of(suite: Suite) -> Suite:
+    """The same tasks, of each the first few items: proves that a submission's evaluation runs, never ranked."""
+    tasks = (
+        task.model_copy(update={"size": None if task.size is None else min(task.size, REHEARSAL_ITEMS)})
+        for task in suite.tasks
+    )
+    return suite.model_copy(update={"tasks": tuple(tasks), "rehearsal": True})
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
