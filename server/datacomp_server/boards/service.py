@@ -29,6 +29,10 @@ class BoardService:
         """All boards, in the order of pages; those no longer configured come last."""
         return [self.out(board) for board in self.boards.all()]
 
+    def open_boards(self) -> list[BoardOut]:
+        """The boards that take submissions, in the order of pages."""
+        return [self.out(board) for board in self.boards.all() if board.listed]
+
     def board(self, name: str) -> BoardOut:
         """One board; `NotFound` names those there are."""
         return self.out(self.row(name))

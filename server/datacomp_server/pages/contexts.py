@@ -128,8 +128,11 @@ class SubmitPage(Page):
 
     template: ClassVar[str] = "submit.html"
     boards: list[BoardOut]
+    """Those that take submissions."""
     values: SubmitValues
     problems: list[Problem] = field(default_factory=list)
+    file_problems: list[Problem] = field(default_factory=list)
+    """Of the file's content: `where` is a place in it."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,10 @@ router = APIRouter(prefix="/account", include_in_schema=False)
 Next = Annotated[str, Query(alias="next", max_length=500)]
 LONGEST_LABEL = 80
 MESSAGES = {
-    "name": ("the name does not fit", "2 to 39 letters, digits, dots, dashes and underscores, not starting with a sign"),
+    "name": (
+        "the name does not fit",
+        "use 2 to 39 letters, digits, dots, dashes, underscores; begin with a letter or digit",
+    ),
     "password": ("the password is too short or too long", "use 8 to 200 characters"),
     "email": ("the e-mail address is too long", "use at most 200 characters, or leave it empty"),
 }
@@ -120,7 +123,8 @@ def make_token(
         return go("/account/sign-in?next=/account")
     label = text_of(form, "label")
     if not 1 <= len(label) <= LONGEST_LABEL:
-        problem = Problem(code="label-invalid", message=f"the label must have 1 to {LONGEST_LABEL} characters", where="label")
+        message = f"the label must have 1 to {LONGEST_LABEL} characters"
+        problem = Problem(code="label-invalid", message=message, where="label")
         return answer(request, _account_page(request, viewer, database, settings, storage, problems=[problem]), 422)
     with database.write() as session:
         token = AccountService(session, settings).token_for(viewer.name, label).token
@@ -153,9 +157,7 @@ def _password(form: FormData) -> str:
 
 def _registration(form: FormData) -> Registration:
     try:
-        return Registration(
-            name=text_of(form, "name"), password=_password(form), email=text_of(form, "email") or None
-        )
+        return Registration(name=text_of(form, "name"), password=_password(form), email=text_of(form, "email") or None)
     except ValidationError as error:
         fields = dict.fromkeys(str(item["loc"][0]) for item in error.errors())
         problems = [
@@ -216,7 +218,14 @@ def _account_page(
         ],
         submissions=[
             SubmissionLine(
-                line.id, line.method, line.board, line.kind.value, line.state, line.rehearsal, line.created_at, line.subset_size
+                id=line.id,
+                method=line.method,
+                board=line.board,
+                kind=line.kind.value,
+                state=line.state,
+                rehearsal=line.rehearsal,
+                created_at=line.created_at,
+                subset_size=line.subset_size,
             )
             for line in own
         ],

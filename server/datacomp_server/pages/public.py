@@ -28,6 +28,11 @@ from datacomp_server.pages.web import PageViewer, answer, site_for
 
 router = APIRouter(include_in_schema=False)
 
+CSV_FIXED = (
+    *("rank", "method", "participant", "submission", "status", "baseline", "subset_size", "average", "main"),
+    *("delta_to_baseline", "date", "source"),
+)
+
 FILTER_EXAMPLE = '''\
 """Keeps the 30% of pairs whose image and caption agree best."""
 
@@ -161,10 +166,7 @@ def write_csv(board: LeaderboardOut) -> str:
     groups = list(dict.fromkeys(group for row in rows for group in row.groups))
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(
-        ["rank", "method", "participant", "submission", "status", "baseline", "subset_size", "average", "main"]
-        + ["delta_to_baseline", "date", "source", *(f"group:{group}" for group in groups), *board.tasks]
-    )
+    writer.writerow([*CSV_FIXED, *(f"group:{group}" for group in groups), *board.tasks])
     for row in rows:
         writer.writerow([*_csv_fixed(row), *map(row.groups.get, groups), *map(row.tasks.get, board.tasks)])
     return out.getvalue()
@@ -190,4 +192,3 @@ def _csv_fixed(row: LeaderboardRow) -> list[object]:
 def _plain(text: str) -> str:
     """Text that a spreadsheet does not take for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-

@@ -48,7 +48,7 @@ CURVE_WIDTH, CURVE_HEIGHT, CURVE_POINTS = 100.0, 40.0, 200
 
 
 def build_receipt(
-    site: Site, receipt: SubmissionOut, *, may_change: bool, has_manifest: bool, problems: list[Problem] | None = None
+    site: Site, receipt: SubmissionOut, *, may_change: bool, problems: list[Problem] | None = None
 ) -> ReceiptPage:
     """The context of a receipt as seen at `site.now`."""
     seeds = len({run.seed for run in receipt.runs if run.stage is Stage.TRAIN})
@@ -66,7 +66,7 @@ def build_receipt(
         may_change=may_change,
         can_cancel=may_change and not receipt.final,
         can_withdraw=may_change and receipt.state == "scored",
-        has_manifest=has_manifest,
+        has_manifest=receipt.state == "scored",
         problems=problems or [],
     )
 

@@ -7,13 +7,12 @@ from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from datacomp.problems import DatacompError, PlatformFault, Problem
+from datacomp.problems import DatacompError, PlatformFault
 from datacomp_server.accounts.service import Viewer
 from datacomp_server.clock import now
 from datacomp_server.dependencies import SESSION_COOKIE, find_viewer, get_database, get_settings
@@ -132,9 +131,14 @@ async def read_form(request: Request, limit: int) -> FormData:
     except (MultiPartException, UnicodeDecodeError) as error:
         raise Malformed.of("form-malformed", f"the form cannot be read: {error}") from error
     except OSError as error:
-        hint = "free space in the server's temporary folder, then send the form again"
-        raise PlatformFault.of("spool-failed", f"the server could not set the file aside: {error}", hint=hint) from error
+        raise spool_fault(error) from error
     raise Malformed.of("form-malformed", "this is not a form")
+
+
+def spool_fault(error: OSError) -> PlatformFault:
+    """The fault of a file that could not be written to the temporary folder."""
+    message = f"the server could not set the file aside: {error}"
+    return PlatformFault.of("spool-failed", message, hint="free space in the server's temporary folder, then try again")
 
 
 async def small_form(request: Request) -> FormData:
@@ -149,15 +153,6 @@ def text_of(form: FormData, name: str) -> str:
     """A text field, without blanks around it; empty when absent."""
     value = form.get(name)
     return value.strip() if isinstance(value, str) else ""
-
-
-def problems_in(error: ValidationError) -> list[Problem]:
-    """A message's validation errors as problems of the form's fields."""
-    return [
-        Problem(code="field-invalid", message=f"{item['loc'][0] if item['loc'] else 'form'}: {item['msg']}",
-                where=str(item["loc"][0]) if item["loc"] else None)
-        for item in error.errors()
-    ]
 
 
 def viewer_or_none(request: Request) -> Viewer | None:
