@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from datacomp import uids as u
+from datacomp.filtering.expression import LONGEST, names, parse
 from datacomp.filtering.load import parse_filter_source
+from datacomp.filtering.selection import select
 from datacomp.messages import SubmissionKind, ValidateResult
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, Problem
 
 CHUNK = 1 << 20
+Progress = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """A report to nobody."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Report:
         if self.result is None:
             return "rejected"
         if not self.result.rows:
-            return "the file parses and defines a filter; it has not been run"
+            return "the file parses; it has not been run"
         r = self.result
         parts = [f"{r.rows:,} rows", f"{r.unique:,} different uids"]
         parts += [f"{r.repeats:,} repeats"] if r.repeats else []
@@ -42,14 +51,46 @@ def kind_of_file(path: Path) -> SubmissionKind:
     return SubmissionKind.CODE if path.suffix == ".py" else SubmissionKind.UIDS
 
 
-def check_file(path: Path, pool: Pool | None, kind: SubmissionKind | None = None) -> Report:
-    """Check a submission's file; without a pool, whether its uids belong to it stays open. Code is only parsed."""
+def check_file(
+    path: Path, pool: Pool | None, kind: SubmissionKind | None = None, *, report: Progress = silent
+) -> Report:
+    """Check a submission's file; without a pool, whether its uids or columns belong to it stays open. Code is only
+    parsed. `report` gets (rows checked, rows in all)."""
     try:
-        if (kind or kind_of_file(path)) is SubmissionKind.CODE:
-            return Report((), _check_code(path))
-        return _check_uids(path, pool)
+        match kind or kind_of_file(path):
+            case SubmissionKind.CODE:
+                return Report((), _check_code(path))
+            case SubmissionKind.EXPRESSION:
+                return Report((), _check_expression(path, pool))
+        return _check_uids(path, pool, report)
     except BadInput as error:
         return Report(error.problems)
+
+
+def read_expression(path: Path) -> str:
+    """The expression that a text file holds. `BadInput` when it holds none."""
+    if not path.is_file():
+        raise BadInput.of("filter-missing", "there is no such file", where=str(path))
+    with path.open("rb") as file:
+        data = file.read(4 * LONGEST)
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError as error:
+        hint = "write the expression as plain text (UTF-8)"
+        raise BadInput.of("rule-encoding", "the file is not UTF-8", f"{path.name}: byte {error.start}", hint) from error
+    if not text:
+        hint = "write an expression, for instance: clip_l14_similarity_score >= 0.28"
+        raise BadInput.of("rule-empty", "the file holds no expression", where=path.name, hint=hint)
+    return text
+
+
+def _check_expression(path: Path, pool: Pool | None) -> ValidateResult:
+    text = read_expression(path)
+    tree = parse(text)
+    if pool is not None:
+        pool.require_columns([name.name for name in names(tree)])
+        select(pool, None, text)
+    return ValidateResult(rows=0, unique=0, repeats=0, unavailable=0, description=text[:4000])
 
 
 def _check_code(path: Path) -> ValidateResult:
@@ -59,10 +100,10 @@ def _check_code(path: Path) -> ValidateResult:
     return ValidateResult(rows=0, unique=0, repeats=0, unavailable=0, description=source.description[:4000])
 
 
-def _check_uids(path: Path, pool: Pool | None) -> Report:
+def _check_uids(path: Path, pool: Pool | None, report: Progress) -> Report:
     uids = u.open_subset(path)
     problems = u.check_subset(uids)
-    unknown: list[int] = []
+    unknown: list[npt.NDArray[np.int64]] = []
     unavailable = repeats = 0
     for start in range(0, uids.size, CHUNK):
         chunk = np.asarray(uids[start : start + CHUNK])
@@ -70,10 +111,11 @@ def _check_uids(path: Path, pool: Pool | None) -> Report:
         repeats += u.repeats(np.asarray(uids[max(start - 1, 0) : start + CHUNK]))
         if pool is not None:
             rows = pool.rows_of(chunk)
-            unknown += (np.flatnonzero(rows < 0) + start).tolist()
+            unknown.append(np.flatnonzero(rows < 0) + start)
             unavailable += int((~pool.available[rows[rows >= 0]]).sum())
-    if unknown:
-        problems.append(u.unknown_problem(np.array(unknown, np.int64), uids))
+        report(min(start + CHUNK, int(uids.size)), int(uids.size))
+    if any(part.size for part in unknown):
+        problems.append(u.unknown_problem(np.concatenate(unknown), uids))
     if problems:
         return Report(tuple(p.model_copy(update={"where": _place(path, p)}) for p in problems))
     size = int(uids.size)

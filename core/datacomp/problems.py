@@ -35,6 +35,9 @@ class Problem(BaseModel):
 class DatacompError(Exception):
     """Raised with one or more problems; `problems[0]` is the first found."""
 
+    log_tail: str = ""
+    """The end of what a child process printed before it failed, where one did."""
+
     def __init__(self, *problems: Problem) -> None:
         if not problems:
             raise ValueError("DatacompError needs at least one problem")

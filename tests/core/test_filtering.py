@@ -208,9 +208,12 @@ def test_a_rule_that_makes_no_choice(pool: Pool, rule: str) -> None:
 
 
 def test_deep_nesting_is_refused_not_recursed(pool: Pool) -> None:
-    for rule in ("(" * 5000 + "1" + ")" * 4000, "not " * 2400 + "score", "-" * 9000 + "score"):
-        with pytest.raises(BadInput):
+    deep = ["(" * 5000 + "1" + ")" * 4000, "not " * 2400 + "score", "-" * 9000 + "score", "1" + "+1" * 4000]
+    for rule in (*deep, " or ".join(["score > 0"] * 700)):
+        with pytest.raises(BadInput, match="rule-invalid"):
             select(pool, np.zeros(pool.rows, np.float32), rule)
+    assert select(pool, np.ones(pool.rows, np.float32), " or ".join(["score > 0"] * 190)).kept == pool.rows
+    assert select(pool, np.ones(pool.rows, np.float32), "not " * 190 + "score > 0").kept == pool.rows
 
 
 # --- files

@@ -140,9 +140,9 @@ class Worker:
 def describe_failure(error: Exception) -> Failure:
     """The typed failure of an exception: bad input is the participant's, everything else ours."""
     if isinstance(error, BadInput) and not isinstance(error, Refused):
-        return Failure(blame=Blame.PARTICIPANT, problems=list(error.problems))
+        return Failure(blame=Blame.PARTICIPANT, problems=list(error.problems), log_tail=error.log_tail)
     if isinstance(error, DatacompError):
-        return Failure(blame=Blame.PLATFORM, problems=list(error.problems))
+        return Failure(blame=Blame.PLATFORM, problems=list(error.problems), log_tail=error.log_tail)
     return Failure(blame=Blame.PLATFORM, problems=[_unforeseen(error)], log_tail=_trace(error))
 
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from datacomp.problems import BadInput
 
 LONGEST = 10_000
-DEEPEST = 100
+DEEPEST = 50
+"""Parentheses and function calls inside one another."""
+LONGEST_CHAIN = 200
+"""Operators that hang on one another (`a or b or c ...`, `not not ...`): what evaluates them recurses over them."""
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
     r"|(?P<string>'[^']*'|\"[^\"]*\")|(?P<sign><=|>=|==|!=|[-+*/()<>,]))"
@@ -90,22 +93,38 @@ def parse(text: str) -> Node:
     """The tree of an expression. `BadInput` points at what does not belong."""
     if len(text) > LONGEST:
         raise BadInput.of("rule-too-long", f"an expression has at most {LONGEST:,} characters, this has {len(text):,}")
-    return _Parser(text).whole()
+    node = _Parser(text).whole()
+    _require_shallow(text, node)
+    return node
+
+
+def _require_shallow(text: str, node: Node) -> None:
+    layer, depth = [node], 0
+    while layer:
+        if depth > LONGEST_CHAIN:
+            hint = "split the rule, or compute the score in Python"
+            raise error_at(text, layer[0].at, f"more than {LONGEST_CHAIN} operators hang on one another", hint)
+        layer = [part for each in layer for part in _parts(each)]
+        depth += 1
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    match node:
+        case Unary():
+            return (node.operand,)
+        case Binary():
+            return (node.left, node.right)
+        case Call():
+            return node.arguments
+    return ()
 
 
 def names(node: Node) -> Iterator[Name]:
     """Every name in a tree."""
-    match node:
-        case Name():
-            yield node
-        case Unary():
-            yield from names(node.operand)
-        case Binary():
-            yield from names(node.left)
-            yield from names(node.right)
-        case Call():
-            for argument in node.arguments:
-                yield from names(argument)
+    if isinstance(node, Name):
+        yield node
+    for part in _parts(node):
+        yield from names(part)
 
 
 class _Parser:

@@ -21,6 +21,7 @@ def main(arguments: list[str]) -> int:
     """Score and send; 0 when all went well."""
     code, pool_dir, descriptor = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
     sender = Sender(os.fdopen(descriptor, "wb", 0))
+    sender.begin()
     try:
         _run(code, pool_dir, sender)
     except DatacompError as error:

@@ -19,6 +19,8 @@ from datacomp.pool import Pool
 from datacomp.problems import BadInput
 from datacomp.uids import Uids
 
+MOST_COPIES = 10
+"""Rows of a subset per row of the pool: repeat counts may not ask for more memory than there is."""
 Value = npt.NDArray[Any] | float | str
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -52,7 +54,10 @@ class Selection:
         return int(self.counts.sum(dtype=np.int64))
 
     def uids(self, pool: Pool) -> Uids:
-        """The subset: sorted uids, each as often as its row is taken."""
+        """The subset: sorted uids, each as often as its row is taken. `BadInput` beyond `MOST_COPIES`."""
+        if self.kept > MOST_COPIES * pool.rows:
+            message = f"the subset has {self.kept:,} rows, more than {MOST_COPIES} times the pool's {pool.rows:,}"
+            raise BadInput.of("subset-too-large", message, where=self.rule, hint="repeat rows less often")
         order = np.asarray(pool.uid_order)
         counts = self.counts[order]
         if counts.dtype == np.bool_:

@@ -1,12 +1,14 @@
 """How scores leave the sandbox: frames on a pipe, counted and checked by the side that trusts nothing.
 
-A frame is one byte of kind, four bytes of length (little-endian), and that many bytes: `H` the header (JSON: dtype of
-the scores, rule), `S` scores, `F` a failure (JSON: problems), `E` the end. Nothing is ever unpickled.
+A frame is one byte of kind, four bytes of length (little-endian), and that many bytes: `B` the beginning (before any
+of the participant's code), `H` the header (JSON: dtype of the scores, rule), `S` scores, `F` a failure (JSON:
+problems), `E` the end. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from typing import BinaryIO
@@ -20,6 +22,7 @@ from datacomp.problems import BadInput, Problem
 _FRAME = struct.Struct("<cI")
 LARGEST_TEXT = 1 << 16
 LARGEST_PIECE = 1 << 24
+CODE = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 DTYPES = {"bool": np.dtype(np.bool_), "int32": np.dtype("<i4"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 
 
@@ -43,6 +46,10 @@ class Sender:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+
+    def begin(self) -> None:
+        """Say that the interpreter is up."""
+        self._send(b"B", b"")
 
     def header(self, header: Header) -> None:
         """Say what the scores are."""
@@ -76,6 +83,8 @@ class Receiver:
 
     def __init__(self, rows: int, tick: Callable[[int], None] = lambda rows: None) -> None:
         self.rows = rows
+        self.begun = False
+        """Whether the sandbox came up: nothing of the participant's has run before."""
         self.header: Header | None = None
         self.ended = False
         self.failure: tuple[Problem, ...] = ()
@@ -106,8 +115,8 @@ class Receiver:
     def _allow(self, kind: bytes, length: int) -> None:
         if self.ended or self.failure:
             raise _malformed("something follows the end")
-        limit = {b"H": LARGEST_TEXT, b"F": LARGEST_TEXT, b"S": LARGEST_PIECE, b"E": 0}.get(kind)
-        if limit is None or length > limit:
+        limit = {b"B": 0, b"H": LARGEST_TEXT, b"F": LARGEST_TEXT, b"S": LARGEST_PIECE, b"E": 0}.get(kind)
+        if limit is None or length > limit or (kind == b"B" and self.begun):
             raise _malformed(f"a frame of kind {kind!r} and {length:,} bytes")
         if kind == b"S" and self.header is None:
             raise _malformed("scores before the header")
@@ -115,6 +124,7 @@ class Receiver:
             raise _malformed("more scores than rows")
 
     def _take(self, kind: bytes, payload: bytes) -> None:
+        self.begun = True
         try:
             if kind == b"H":
                 if self.header is not None:
@@ -122,6 +132,8 @@ class Receiver:
                 self.header = Header.model_validate_json(payload)
             elif kind == b"F":
                 self.failure = tuple(_Failed.model_validate_json(payload).problems)
+                if not all(CODE.fullmatch(problem.code) for problem in self.failure):
+                    raise _malformed("a failure whose code is none")
         except (ValidationError, RecursionError) as error:
             raise _malformed("a header or failure that is not of the form") from error
         if kind == b"S" and self.header is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import IO
 
-from datacomp.problems import PlatformFault
+from datacomp.problems import DatacompError, PlatformFault
 from datacomp_worker.sandbox import seccomp, tree
 from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.command import Box, command_line
@@ -91,6 +91,9 @@ def run(
             for file in (results_in, log_in, guard):
                 file.close()
             end = watch.pump(results, log, feed, check)
+        except DatacompError as error:
+            error.log_tail = watch.log.text()
+            raise
         finally:
             gone = tree.end(process.pid)
             code = process.wait()

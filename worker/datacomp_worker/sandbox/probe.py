@@ -1,0 +1,143 @@
+"""What the self-test runs inside the sandbox: tries what must not work, and says what did.
+
+probe.py RESULT_DESCRIPTOR FACTS, with FACTS as JSON: `namespaces` of the host, `canary` (a file of the host that must
+not be seen), `processes`, `memory` and `tmp` (the limits). Writes `{"trouble": [...]}` to the descriptor. Needs
+nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+CLONE_NEWUSER = 0x10000000
+NOBODY = 65534
+HOST_PATHS = ("/etc/passwd", "/etc/shadow", "/home", "/var", "/run", "/sys", "/boot")
+VARIABLES = frozenset({"PATH", "HOME", "TMPDIR", "LANG", "TZ", "PWD", "LC_CTYPE"})
+
+
+def main(descriptor: int, facts: dict[str, Any]) -> None:
+    """Try everything and report."""
+    trouble = [f"{check.__name__}: {what}" for check in CHECKS for what in check(facts, descriptor)]
+    os.write(descriptor, json.dumps({"trouble": trouble}).encode())
+
+
+def network(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """No socket but AF_UNIX; no interface but a loopback that is the sandbox's own."""
+    for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK):
+        if _works(partial(_open_socket, family)):
+            yield f"a socket of family {family.name} can be opened"
+    interfaces = [line.partition(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]]
+    if interfaces != ["lo"]:
+        yield f"there are interfaces: {', '.join(interfaces)}"
+
+
+def namespaces(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """Every namespace is another one than the host's; the first process is the sandbox's own."""
+    for name, host in facts["namespaces"].items():
+        if os.readlink(f"/proc/self/ns/{name}") == host:
+            yield f"shares the host's {name} namespace"
+
+
+def files(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """The host's files are not there, and nothing outside /tmp and /dev/shm can be written."""
+    for path in (*HOST_PATHS, facts["canary"]):
+        if os.path.exists(path):
+            yield f"sees {path}"
+    places = ["/", "/usr", "/etc", "/dev", "/proc", sys.prefix, os.path.dirname(__file__), os.path.dirname(os.__file__)]
+    for place in places:
+        if _works(Path(place, "datacomp-probe").touch):
+            yield f"can write to {place}"
+    for place in ("/tmp", "/dev/shm"):  # noqa: S108 - the sandbox's own
+        status = os.statvfs(place)
+        if status.f_blocks * status.f_frsize > facts["tmp"]:
+            yield f"{place} is larger than its limit"
+
+
+def privileges(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """An unprivileged user, no capability, none to be had."""
+    if (os.getuid(), os.geteuid(), os.getgid()) != (NOBODY, NOBODY, NOBODY):
+        yield f"runs as user {os.getuid()}"
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        if int(status[name], 16):
+            yield f"holds capabilities ({name})"
+    if status["NoNewPrivs"] != "1":
+        yield "can gain privileges by exec"
+    if status["Seccomp"] != "2":
+        yield "no seccomp program is loaded"
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) == 0:
+        yield "can make a user namespace"
+
+
+def descriptors(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """Standard ones, the result's, and no other."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in {0, 1, 2, descriptor} and os.path.exists(f"/proc/self/fd/{name}"):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if not target.startswith("/proc/"):  # that of this very listing
+                yield f"descriptor {name} is open: {target}"
+
+
+def environment(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """Nothing of the worker's environment."""
+    for name in os.environ:
+        if name not in VARIABLES and not name.endswith("_THREADS"):
+            yield f"sees the variable {name}"
+
+
+def memory(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """One process cannot have more than the limit."""
+    if _works(partial(_take_memory, facts["memory"] + (1 << 20))):
+        yield "can take more memory than its limit"
+
+
+def processes(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """The process limit holds: there are fewer children than it names. (It does not for a user who is root outside.)"""
+    reading, writing = os.pipe()
+    children: list[int] = []
+    try:
+        while len(children) <= facts["processes"]:
+            child = os.fork()
+            if child == 0:
+                os.close(writing)
+                os.read(reading, 1)  # until the parent has closed its end
+                os._exit(0)
+            children.append(child)
+    except OSError:
+        return
+    finally:
+        os.close(writing)
+        for child in children:
+            os.waitpid(child, 0)
+    yield f"can start {len(children)} processes"
+
+
+def _open_socket(family: socket.AddressFamily) -> None:
+    socket.socket(family, socket.SOCK_DGRAM).close()
+
+
+def _take_memory(size: int) -> None:
+    mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+
+
+def _works(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except (OSError, ValueError, MemoryError):
+        return False
+    return True
+
+
+CHECKS = (network, namespaces, files, privileges, descriptors, environment, memory, processes)
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), json.loads(sys.argv[2]))
