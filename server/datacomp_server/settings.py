@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import platformdirs
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from datacomp.problems import BadInput, Problem
 
 EMBEDDED_SECRET = "embedded-mode-only"  # noqa: S105 - refused outside the embedded mode, see `check_secrets`
 SHORTEST_SECRET = 24
+ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
 class Mode(StrEnum):
@@ -42,8 +45,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    public_url: str = "http://127.0.0.1:8000"
-    """Address that people use, for links in receipts."""
+    public_url: str = ""
+    """Address that people use, for links in receipts; empty: made of `host` and `port`."""
 
     secret_key: SecretStr = SecretStr(EMBEDDED_SECRET)
     worker_token: SecretStr | None = None
@@ -82,7 +85,8 @@ class Settings(BaseSettings):
         self.broker_dir = (self.broker_dir or self.data_dir / "broker").expanduser().absolute()
         self.lease_seconds = self.lease_seconds or (8 if embedded else 60)
         self.heartbeat_seconds = self.heartbeat_seconds or (2 if embedded else 15)
-        self.public_url = self.public_url.rstrip("/")
+        shown = "127.0.0.1" if self.host in ANY_ADDRESS else self.host
+        self.public_url = (self.public_url or f"http://{shown}:{self.port}").rstrip("/")
         return self
 
     @model_validator(mode="after")
@@ -120,3 +124,21 @@ class Settings(BaseSettings):
     def worker_alive_seconds(self) -> float:
         """A worker is live when it was seen within three heartbeats."""
         return 3 * self.heartbeat_seconds
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of the environment; those given as not None override it. `BadInput` lists all that is wrong."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise BadInput(
+            *(
+                Problem(
+                    code="setting-invalid",
+                    message=str(item["msg"]),
+                    where=f"DATACOMP_{str(item['loc'][0]).upper()}" if item["loc"] else None,
+                    hint="see docs/run-your-own.md",
+                )
+                for item in error.errors()
+            )
+        ) from error

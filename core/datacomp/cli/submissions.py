@@ -16,7 +16,7 @@ commands = typer.Typer()
 Id = Annotated[str, typer.Argument(help="The submission's id.")]
 Scale = Annotated[str, typer.Option(help="Scale of the filtering board.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the API gives it.")]
-FINAL_GOOD = frozenset({"scored", "withdrawn", "rehearsed"})
+FINAL_GOOD = frozenset({"scored", "withdrawn"})
 
 
 @commands.command()

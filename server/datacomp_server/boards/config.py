@@ -1,14 +1,14 @@
 """The TOML description of boards: read, checked with all problems at once, applied idempotently.
 
-    [[boards]]
-    name = "filtering-tiny"
-    title = "Filtering, tiny"
-    scale = "tiny"
-    suite = "tiny@1"            # a packaged suite, or a JSON file beside this one
-    pool = "tiny"
-    seeds = 1                   # how many, or a list: [0, 7]
-    submissions_per_day = 20
-    dedup = { mode = "report", threshold = 0.95 }
+[[boards]]
+name = "filtering-tiny"
+title = "Filtering, tiny"
+scale = "tiny"
+suite = "tiny@1"            # a packaged suite, or a JSON file beside this one
+pool = "tiny"
+seeds = 1                   # how many, or a list: [0, 7]
+submissions_per_day = 20
+dedup = { mode = "report", threshold = 0.95 }
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from datacomp.messages import Track
@@ -37,13 +37,13 @@ class Board(Base):
     suite_digest: Mapped[str] = mapped_column(ForeignKey("suites.digest"))
     pool: Mapped[str]
     pool_digest: Mapped[str | None]
-    pool_rows: Mapped[int | None]
+    pool_rows: Mapped[int | None] = mapped_column(BigInteger)
     train_queue: Mapped[str]
     data_queue: Mapped[str]
     seeds: Mapped[list[int]]
     dedup: Mapped[dict[str, Any]]
     submissions_per_day: Mapped[int]
-    max_upload_bytes: Mapped[int]
+    max_upload_bytes: Mapped[int] = mapped_column(BigInteger)
     baseline_accounts: Mapped[list[str]]
     position: Mapped[int]
     """Order on pages."""

@@ -36,7 +36,7 @@ def score_stored_records(storage: Storage, key: str, digest: str, suite: Suite) 
             for block in storage.blocks(key):
                 file.write(block)
         values = score_records(path, suite)
-    scores = {task: found.value for task, found in values.items() if _finite(found.value) is not None}
+    scores = {task: value for task, found in values.items() if (value := _finite(found.value)) is not None}
     result = aggregate(scores, suite)
     return SeedResult(
         suite_digest=suite.digest,

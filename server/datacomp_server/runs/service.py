@@ -301,7 +301,9 @@ def _result_problems(held: Held, finish: Finish) -> list[Problem]:
     problems = []
     if isinstance(result, TrainResult) and result.scale_digest != scale_of(held.submission).digest:
         problems.append(
-            Problem(code="scale-differs", message=f"not trained under the frozen scale {board.scale}", where=held.run.id)
+            Problem(
+                code="scale-differs", message=f"not trained under the frozen scale {board.scale}", where=held.run.id
+            )
         )
     if isinstance(result, EvaluateResult) and result.suite_digest != board.suite_digest:
         problems.append(

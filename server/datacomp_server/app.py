@@ -1,0 +1,81 @@
+"""The FastAPI application: made by a factory, so that tests and commands give it their own settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from datacomp import __version__
+from datacomp_server.accounts.endpoints import router as accounts_router
+from datacomp_server.boards.endpoints import router as boards_router
+from datacomp_server.errors import install_handlers
+from datacomp_server.health import router as health_router
+from datacomp_server.leaderboard.endpoints import router as leaderboard_router
+from datacomp_server.pages.endpoints import install_pages
+from datacomp_server.pages.reference import router as reference_router
+from datacomp_server.runs.endpoints import queue_router
+from datacomp_server.runs.endpoints import router as worker_router
+from datacomp_server.settings import Settings, load_settings
+from datacomp_server.startup import Platform, start
+from datacomp_server.submissions.endpoints import router as submissions_router
+
+DESCRIPTION = """\
+A dataset-filtering competition: model, training recipe and evaluation are fixed, participants compete on the data.
+
+Make an account (`POST /api/accounts`), send its token as `Authorization: Bearer TOKEN`, open a submission
+(`POST /api/submissions`), send its file (`PUT /api/submissions/{id}/content`) and follow it
+(`GET /api/submissions/{id}` or its events). Every refusal is a list of problems: a stable code, what happened, where,
+and what to do.
+"""
+TAGS = [
+    {"name": "accounts", "description": "Accounts and API tokens."},
+    {"name": "boards", "description": "Track x scale x suite version, with a pool and quotas."},
+    {"name": "submissions", "description": "What somebody hands in to a board, and its receipt."},
+    {"name": "leaderboard", "description": "Ranked rows; every one was trained and evaluated here."},
+    {"name": "queue", "description": "What waits, what runs, and who serves it."},
+    {"name": "worker", "description": "The protocol of workers: claim, heartbeat, files, finish, fail."},
+    {"name": "health", "description": "For load balancers and supervisors."},
+]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Database and storage are opened when it starts, and closed when it ends."""
+    settings = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        platform: Platform = await run_in_threadpool(start, settings)
+        app.state.database, app.state.storage = platform.database, platform.storage
+        try:
+            yield
+        finally:
+            await run_in_threadpool(platform.database.close)
+
+    app = FastAPI(
+        title="DataComp",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_url="/api/openapi.json",
+        openapi_tags=TAGS,
+        docs_url=None,  # the usual page loads its scripts from elsewhere; ours is in pages/reference.py
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    for router in (
+        accounts_router,
+        boards_router,
+        submissions_router,
+        leaderboard_router,
+        queue_router,
+        worker_router,
+        health_router,
+        reference_router,
+    ):
+        app.include_router(router)
+    install_handlers(app)
+    install_pages(app)
+    return app

@@ -1,0 +1,133 @@
+"""The dispatcher: rings the doorbell for what was queued, and looks after what nobody else would notice.
+
+It holds no state that matters: rings that are owed are in the outbox, leases in the attempts. Killed at any point and
+started again it goes on, and several may run at once; the worst that happens is a ring too many.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from datacomp.problems import DatacompError
+from datacomp_server.clock import now
+from datacomp_server.database import Database
+from datacomp_server.runs.claiming import Claims
+from datacomp_server.runs.doorbell import Doorbell
+from datacomp_server.runs.repository import RunRepository
+from datacomp_server.settings import Settings
+from datacomp_server.storage import Storage
+from datacomp_server.submissions.repository import SubmissionRepository
+from datacomp_server.submissions.service import SubmissionService
+
+log = logging.getLogger(__name__)
+BATCH = 100
+CALM_SECONDS = 60.0
+"""How often stale uploads and delivered rings are looked for."""
+REMEMBER = timedelta(hours=1)
+"""How long delivered rings are kept, for whoever wants to know what happened."""
+BACKOFF_SECONDS = 2.0
+
+
+@dataclass
+class Dispatcher:
+    """Everything that happens without anybody asking."""
+
+    database: Database
+    settings: Settings
+    storage: Storage
+    doorbell: Doorbell
+    _due: dict[str, float] = field(default_factory=dict)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`; a database or broker that is away is waited for."""
+        pause = self.settings.dispatch_seconds
+        while not stop.wait(pause):
+            try:
+                self.step()
+                pause = self.settings.dispatch_seconds
+            except (DatacompError, SQLAlchemyError) as error:
+                log.warning("dispatching goes on in %s s: %s", BACKOFF_SECONDS, error)
+                pause = BACKOFF_SECONDS
+
+    def step(self) -> None:
+        """One look at everything that is due."""
+        self.deliver()
+        self._every("leases", min(1.0, self.settings.heartbeat_seconds), self._expire)
+        self._every("rings", min(1.0, self.settings.ring_again_seconds), self.ring_again)
+        self._every("uploads", CALM_SECONDS, self.cancel_stale_uploads)
+        self._every("outbox", CALM_SECONDS, self.forget_delivered)
+
+    def deliver(self) -> int:
+        """Ring for every row of the outbox that is owed; returns how many.
+
+        A row is marked in the transaction that rang for it: if that fails after the ring, it is rung once more.
+        """
+        rung = 0
+        while True:
+            with self.database.read() as session:
+                if not RunRepository(session).has_undelivered():
+                    return rung
+            with self.database.write() as session:
+                rows = RunRepository(session).undelivered(BATCH)
+                for row in rows:
+                    self.doorbell.ring(row.queue)
+                    row.delivered_at = now()
+            rung += len(rows)
+            if not rows:
+                return rung  # another dispatcher holds what is owed
+
+    def ring_again(self) -> list[str]:
+        """Ring once more for queues whose runs nobody claimed for `ring_again_seconds`; returns those queues.
+
+        Rings get lost when a worker is killed. While one still lies in the queue none is added: where no worker serves
+        a queue they would pile up.
+        """
+        pause = self.settings.ring_again_seconds
+        with self.database.read() as session:
+            waiting = RunRepository(session).queues_waiting_since(now() - timedelta(seconds=pause))
+        rung = []
+        for queue in waiting:
+            if self._is_due(f"ring {queue}", pause) and not self.doorbell.waiting(queue):
+                self.doorbell.ring(queue)
+                rung.append(queue)
+        return rung
+
+    def cancel_stale_uploads(self) -> int:
+        """Cancel submissions whose file never came, and give their quota back; returns how many."""
+        before = now() - timedelta(seconds=self.settings.upload_seconds)
+        with self.database.read() as session:
+            stale = SubmissionRepository(session).stale_uploads(before)
+        cancelled = 0
+        for submission in stale:
+            with self.database.write() as session:
+                service = SubmissionService(session, self.settings, self.storage)
+                cancelled += service.cancel_stale_upload(submission, before)
+        return cancelled
+
+    def forget_delivered(self) -> None:
+        """Delete rings that were delivered long ago."""
+        with self.database.write() as session:
+            RunRepository(session).forget_delivered(now() - REMEMBER)
+
+    def _expire(self) -> None:
+        overdue = Claims(self.database, self.settings, self.storage).expire()
+        if overdue:
+            log.info("%d leases ran out", overdue)
+
+    def _every(self, name: str, seconds: float, act: Callable[[], object]) -> None:
+        if self._is_due(name, seconds):
+            act()
+
+    def _is_due(self, name: str, seconds: float) -> bool:
+        at = time.monotonic()
+        if at < self._due.get(name, 0.0):
+            return False
+        self._due[name] = at + seconds
+        return True

@@ -1,0 +1,77 @@
+"""What is checked before a submission is opened: every problem at once, before any quota is spent."""
+
+from __future__ import annotations
+
+from datacomp.messages import SubmissionCreate, SubmissionKind, Track
+from datacomp.problems import Problem
+from datacomp_server.boards.models import Board
+
+ACCEPTED: dict[Track, frozenset[SubmissionKind]] = {
+    Track.FILTERING: frozenset({SubmissionKind.UIDS, SubmissionKind.CODE}),
+    Track.BYOD: frozenset({SubmissionKind.DATASET}),
+}
+INSTEAD = {
+    SubmissionKind.EXPRESSION: "put it as the `rule` of a filter class and send that, or send the uids it keeps",
+    SubmissionKind.DATASET: "bring-your-own data belongs on a byod board; send uids or filter code here",
+}
+
+
+def opening_problems(board: Board, create: SubmissionCreate) -> list[Problem]:
+    """Everything that is wrong with what was announced."""
+    problems = []
+    if not board.listed:
+        problems.append(
+            Problem(
+                code="board-closed",
+                message=f"the board {board.name} takes no submissions any more",
+                where="board",
+                hint="choose another board",
+            )
+        )
+    accepted = ACCEPTED[board.track]
+    if create.kind not in accepted:
+        named = ", ".join(sorted(kind.value for kind in accepted))
+        problems.append(
+            Problem(
+                code="kind-refused",
+                message=f"the board {board.name} does not take the kind {create.kind.value!r}",
+                where="kind",
+                hint=INSTEAD.get(create.kind, f"it takes: {named}"),
+            )
+        )
+    if create.size > board.max_upload_bytes:
+        problems.append(
+            Problem(
+                code="upload-too-large",
+                message=f"{create.size:,} bytes were announced, {board.name} takes {board.max_upload_bytes:,}",
+                where="size",
+                hint="send a list of uids as npy (u8,u8); nothing larger is needed to name a subset",
+            )
+        )
+    return problems + _text_problems(create)
+
+
+def _text_problems(create: SubmissionCreate) -> list[Problem]:
+    problems = []
+    if not create.method.strip():
+        problems.append(Problem(code="method-blank", message="the method has no name", where="method"))
+    name = create.filename
+    if name in {".", ".."} or not name.isprintable() or any(sign in name for sign in "/\\\"'"):
+        problems.append(
+            Problem(
+                code="filename-invalid",
+                message=f"{name!r} is not a plain file name",
+                where="filename",
+                hint="give the name alone, without folders, quotes or control characters",
+            )
+        )
+    if create.link and not create.link.startswith(("https://", "http://")):
+        problems.append(
+            Problem(
+                code="link-invalid",
+                message="the link is not an address of the web",
+                where="link",
+                hint="begin with https:// or leave it empty",
+            )
+        )
+    return problems

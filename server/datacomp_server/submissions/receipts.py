@@ -1,0 +1,112 @@
+"""From rows to the receipt that people and programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from datacomp.messages import Failure, Progress, RunOut, RunState, ScoreOut, Stage, SubmissionOut, TaskScore
+from datacomp.suite import Suite
+from datacomp_server.leaderboard.models import Score
+from datacomp_server.runs.models import Run
+from datacomp_server.submissions.models import Submission
+from datacomp_server.submissions.states import FINAL
+
+OWN_CODE = frozenset({Stage.VALIDATE, Stage.FILTER})
+"""Stages whose log holds what the participant's own file printed: for the participant and the organisers alone."""
+
+
+def run_out(run: Run, *, deadline: datetime | None, note: str, private: bool) -> RunOut:
+    """A run as the API shows it; `private` ones come without their log."""
+    failure = Failure.model_validate(run.failure) if run.failure else None
+    if private and failure:
+        failure = failure.model_copy(update={"log_tail": ""})
+    running = run.state is RunState.RUNNING
+    return RunOut(
+        id=run.id,
+        stage=run.stage,
+        seed=run.seed,
+        state=run.state,
+        queue=run.queue,
+        attempts=run.attempt_count,
+        worker=run.worker,
+        queued_at=run.queued_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        deadline=deadline,
+        reused_from=run.reused_from,
+        progress=Progress.model_validate(run.progress) if run.progress and running else None,
+        failure=failure,
+        result=run.result,
+        log_tail="" if private else run.log_tail,
+        waiting_note=note,
+    )
+
+
+def score_out(score: Score, suite: Suite) -> ScoreOut:
+    """A submission's scores, tasks in the suite's order."""
+    tasks = []
+    for task in suite.tasks:
+        found = score.tasks.get(task.key, {})
+        tasks.append(
+            TaskScore(
+                task=task.key,
+                name=task.name,
+                group=task.group,
+                metric=task.metric.value if task.metric else None,
+                value=found.get("value"),
+                chance=task.chance,
+                n=found.get("n", 0),
+            )
+        )
+    return ScoreOut(average=score.average, main=score.main, groups=score.groups, tasks=tasks, seeds=score.seeds)
+
+
+def receipt_url(public_url: str, submission_id: str) -> str:
+    """Address of the receipt page."""
+    return f"{public_url}/submissions/{submission_id}"
+
+
+def submission_out(
+    submission: Submission,
+    runs: Sequence[Run],
+    *,
+    public_url: str,
+    deadlines: Mapping[str, datetime],
+    notes: Mapping[str, str],
+    refunded: bool,
+    score: ScoreOut | None,
+    insider: bool,
+) -> SubmissionOut:
+    """The receipt. `deadlines` and `notes` are by run; an `insider` is its participant or an organiser."""
+    shown = [
+        run_out(
+            run,
+            deadline=deadlines.get(run.id),
+            note=notes.get(run.id, ""),
+            private=run.stage in OWN_CODE and not insider,
+        )
+        for run in runs
+    ]
+    return SubmissionOut(
+        id=submission.id,
+        url=receipt_url(public_url, submission.id),
+        board=submission.board_name,
+        kind=submission.kind,
+        method=submission.method,
+        description=submission.description,
+        link=submission.link,
+        participant=submission.user.name,
+        filename=submission.filename,
+        digest=submission.digest,
+        size=submission.size,
+        rehearsal=submission.rehearsal,
+        state=submission.state,
+        final=submission.state in FINAL,
+        created_at=submission.created_at,
+        subset_size=submission.subset_size,
+        quota_refunded=refunded,
+        failure=next((run.failure for run in shown if run.failure), None),
+        runs=shown,
+        score=score,
+    )
