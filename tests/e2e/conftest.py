@@ -11,10 +11,19 @@ from datacomp.client import Client
 from datacomp.local.platform import LocalPlatform
 
 PAIRS = 2048
+SANDBOX_SECONDS = "20"
+"""Wall clock of participants' code: a filter that never returns should not hold up the tests for a minute."""
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def short_sandbox() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATACOMP_SANDBOX_SECONDS", SANDBOX_SECONDS)
+        yield
+
+
+@pytest.fixture(scope="session")
+def place(short_sandbox: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("platform")
     home = tmp_path_factory.mktemp("home")
     pool = root / "pools" / "tiny"

@@ -78,8 +78,8 @@ def test_bad_uids_are_refused_by_check_and_by_the_platform(
 @pytest.mark.parametrize(
     ("source", "state", "code", "where"),
     [
-        ("def broken(:\n", "rejected", "filter-syntax", "line 1"),
-        (HEAD + SCORE + "        return 1 / 0\n", "failed", "filter-raised", "line 7"),
+        ("def broken(:\n", "rejected", "filter-syntax", ".py:1:"),
+        (HEAD + SCORE + "        return 1 / 0\n", "failed", "filter-raised", ".py:7, in score"),
         (
             HEAD + SCORE + "        print('x' * 10**9)\n        return batch['clip_l14_similarity_score']\n",
             "failed",
@@ -91,7 +91,7 @@ def test_bad_uids_are_refused_by_check_and_by_the_platform(
             HEAD + SCORE + "        import socket; socket.create_connection(('192.0.2.1', 80))\n        return [1]\n",
             "failed",
             "filter-raised",
-            "line 7",
+            ".py:7, in score",
         ),
     ],
     ids=["syntax", "raises", "prints a gigabyte", "never returns", "opens a socket"],

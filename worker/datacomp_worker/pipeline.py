@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 STAGES = {stage: f"datacomp_worker.stages.{stage.value}" for stage in Stage}
 """Modules by stage, imported when first needed: validating uids should not wait for torch."""
+LOG_TAIL = 8000
+"""Characters of a log that go with a failure."""
 
 
 def stage_function(stage: Stage) -> StageFunction:
@@ -140,9 +142,9 @@ class Worker:
 def describe_failure(error: Exception) -> Failure:
     """The typed failure of an exception: bad input is the participant's, everything else ours."""
     if isinstance(error, BadInput) and not isinstance(error, Refused):
-        return Failure(blame=Blame.PARTICIPANT, problems=list(error.problems), log_tail=error.log_tail)
+        return Failure(blame=Blame.PARTICIPANT, problems=list(error.problems), log_tail=error.log_tail[-LOG_TAIL:])
     if isinstance(error, DatacompError):
-        return Failure(blame=Blame.PLATFORM, problems=list(error.problems), log_tail=error.log_tail)
+        return Failure(blame=Blame.PLATFORM, problems=list(error.problems), log_tail=error.log_tail[-LOG_TAIL:])
     return Failure(blame=Blame.PLATFORM, problems=[_unforeseen(error)], log_tail=_trace(error))
 
 
@@ -159,4 +161,4 @@ def _unforeseen(error: Exception) -> Problem:
 
 
 def _trace(error: Exception) -> str:
-    return "".join(traceback.format_exception(error))[-8000:]
+    return "".join(traceback.format_exception(error))[-LOG_TAIL:]
