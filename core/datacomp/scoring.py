@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 FIELDS = ("task", "item", "part", "label", "prediction", "rank", "value", "group")
 IMAGE_TO_TEXT, TEXT_TO_IMAGE = "image_to_text", "text_to_image"
 OTHER_GROUP = "Other"
-"""WILDS leaves this region of FMoW (4 of 22,108 images) out of the worst-region accuracy. DataComp's evaluation means to
-but no longer knows the regions by name, and so counts it: hence the many published values of exactly 0."""
+"""WILDS leaves this region of FMoW (4 of 22,108 images) out of the worst-region accuracy. DataComp's evaluation means
+to but no longer knows the regions by name, and so counts it: hence the many published values of exactly 0."""
 LARGE = 10
 """WinoGAViL counts items of at least so many candidates."""
 

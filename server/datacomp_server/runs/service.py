@@ -26,7 +26,7 @@ from datacomp.messages import (
     TrainResult,
 )
 from datacomp.problems import BadInput, Problem, raise_if_any
-from datacomp.suite import Suite
+from datacomp.suite import Suite, rehearsal_of
 from datacomp_server.boards.service import BoardService
 from datacomp_server.clock import now
 from datacomp_server.database import storable
@@ -161,8 +161,7 @@ class WorkerService:
         records = stored.get(RECORDS_FILE)
         if records is None:
             return None
-        board = attempt.run.submission.board
-        return Unscored(records.key, records.digest, BoardService.suite_of(board))
+        return Unscored(records.key, records.digest, suite_of(attempt.run.submission))
 
     def finish(self, attempt_id: str, finish: Finish, scores: SeedResult | None) -> None:
         """The run is done. Saying so twice is as good as once."""
@@ -274,6 +273,12 @@ def file_ref(file: StoredFile) -> FileRef:
     return FileRef(name=file.name, digest=file.digest, size=file.size)
 
 
+def suite_of(submission: Submission) -> Suite:
+    """The suite that a submission is evaluated under: its board's, or the rehearsal of it."""
+    suite = BoardService.suite_of(submission.board)
+    return rehearsal_of(suite) if submission.rehearsal else suite
+
+
 def _epoch(name: str) -> int | None:
     """The k of `epoch_<k>.pt`; None for other names."""
     number = name.removeprefix("epoch_").removesuffix(".pt")
@@ -305,7 +310,7 @@ def _result_problems(held: Held, finish: Finish) -> list[Problem]:
                 code="scale-differs", message=f"not trained under the frozen scale {board.scale}", where=held.run.id
             )
         )
-    if isinstance(result, EvaluateResult) and result.suite_digest != board.suite_digest:
+    if isinstance(result, EvaluateResult) and result.suite_digest != suite_of(held.submission).digest:
         problems.append(
             Problem(code="suite-differs", message=f"not evaluated under {board.suite.name}", where=held.run.id)
         )

@@ -1,0 +1,206 @@
+"""A task's folder on disk, in CLIP_benchmark's layout, read strictly.
+
+    wds_<key with / as ->_test/
+        classnames.txt                          one class a line, line i is class i
+        zeroshot_classification_templates.txt   one template a line, `{c}` stands for the class
+        test/nshards.txt                        how many shards
+        test/0.tar, test/1.tar, ...             webdataset: the files of a sample share the name up to the first dot
+
+Whatever is wrong is a `PlatformFault` that names task, shard and sample: evaluation data is the organiser's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datacomp.problems import PlatformFault
+from datacomp.suite import Task
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CLASS_NAMES = "classnames.txt"
+TEMPLATES = "zeroshot_classification_templates.txt"
+IMAGE_TYPES = ("webp", "png", "jpg", "jpeg")
+RESTORE = "restore the task's folder from its source"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded image and where it comes from."""
+
+    data: bytes
+    where: str
+
+    def decode(self) -> Image:
+        """The image in RGB; `PlatformFault` when it cannot be read."""
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            return Image.open(io.BytesIO(self.data)).convert("RGB")
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise PlatformFault.of(
+                "task-image-corrupt", f"not a readable image: {error}", self.where, RESTORE
+            ) from error
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The files of one sample by type: what follows the first dot of their names, in lower case."""
+
+    where: str
+    files: Mapping[str, bytes]
+
+    def fault(self, code: str, message: str) -> PlatformFault:
+        """A fault of this sample."""
+        return PlatformFault.of(code, message, self.where, RESTORE)
+
+    def file(self, kind: str) -> bytes:
+        """The file of that type; `PlatformFault` when the sample has none."""
+        if kind not in self.files:
+            raise self.fault("task-sample-incomplete", f"the sample has no .{kind}")
+        return self.files[kind]
+
+    def picture(self, prefix: str = "") -> Picture:
+        """The sample's image, or its image of that prefix (`0.`)."""
+        for kind in IMAGE_TYPES:
+            if prefix + kind in self.files:
+                return Picture(self.files[prefix + kind], self.where)
+        raise self.fault("task-sample-incomplete", f"the sample has no image {prefix}{'|'.join(IMAGE_TYPES)}")
+
+    def text(self, kind: str) -> str:
+        """A text file."""
+        try:
+            return self.file(kind).decode()
+        except UnicodeDecodeError as error:
+            raise self.fault("task-sample-invalid", f".{kind} is not UTF-8: {error}") from error
+
+    def number(self, kind: str) -> int:
+        """A text file that holds one whole number."""
+        text = self.text(kind)
+        try:
+            return int(text)
+        except ValueError as error:
+            raise self.fault("task-sample-invalid", f".{kind} holds {text[:40]!r}, not a number") from error
+
+    def json(self, kind: str = "json") -> Any:
+        """A JSON file."""
+        try:
+            return json.loads(self.text(kind))
+        except json.JSONDecodeError as error:
+            raise self.fault("task-sample-invalid", f".{kind} is not JSON: {error}") from error
+
+    def metadata(self, column: int) -> int:
+        """One whole number of the sample's npy metadata."""
+        try:
+            array: npt.NDArray[Any] = np.load(io.BytesIO(self.file("npy")), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise self.fault("task-sample-invalid", f".npy is not a readable array: {error}") from error
+        row = array.reshape(-1)
+        if not np.issubdtype(row.dtype, np.number) or column >= row.size or row[column] != int(row[column]):
+            raise self.fault("task-sample-invalid", f".npy has no whole number in column {column}: {row[:12]}")
+        return int(row[column])
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """One task with its data."""
+
+    task: Task
+    path: Path
+
+    @classmethod
+    def of(cls, task: Task, suite_dir: Path) -> TaskFolder:
+        """The task's folder in the suite's; `PlatformFault` when it is missing."""
+        path = suite_dir / task.folder
+        if not path.is_dir():
+            hint = f"put the task's data into {suite_dir}"
+            raise PlatformFault.of(
+                "task-missing", "this worker has no data of a task", f"{task.key}: {path.name}", hint
+            )
+        return cls(task, path)
+
+    def fault(self, code: str, message: str, place: str) -> PlatformFault:
+        """A fault of something in this folder."""
+        return PlatformFault.of(code, message, f"{self.task.key}: {place}", RESTORE)
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """A text file's lines without surrounding white space; an empty line is one too."""
+        try:
+            found = tuple(line.strip() for line in (self.path / name).read_text().splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.fault("task-file-unreadable", f"{type(error).__name__}: {error}", name) from error
+        if not found:
+            raise self.fault("task-file-empty", "the file holds no line", name)
+        return found
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names by class number."""
+        names = self.lines(CLASS_NAMES)
+        if self.task.classes is not None and len(names) != self.task.classes:
+            message = f"{len(names):,} classes, the suite says {self.task.classes:,}"
+            raise self.fault("task-classes", message, CLASS_NAMES)
+        return names
+
+    def templates(self) -> tuple[str, ...]:
+        """The templates."""
+        return self.lines(TEMPLATES)
+
+    def samples(self, limit: int | None = None) -> Iterator[Sample]:
+        """All samples in order, or the first `limit`; a number other than the suite says is a fault at the end."""
+        count = 0
+        for shard in range(self._shards()):
+            for sample in self._shard(f"test/{shard}.tar"):
+                yield sample
+                count += 1
+                if count == limit:
+                    return self._check_count(count)
+        return self._check_count(count)
+
+    def _check_count(self, count: int) -> None:
+        if self.task.size is not None and count != self.task.size:
+            message = f"{count:,} samples, the suite says {self.task.size:,}"
+            raise self.fault("task-count", message, "test")
+
+    def _shards(self) -> int:
+        name = "test/nshards.txt"
+        text = self.lines(name)[0]
+        if not (text.isascii() and text.isdigit()):
+            raise self.fault("task-file-invalid", f"{text[:40]!r} is not a number of shards", name)
+        return int(text)
+
+    def _shard(self, name: str) -> Iterator[Sample]:
+        key, files = "", dict[str, bytes]()
+        for member, data in self._members(name):
+            folder, slash, base = member.rpartition("/")
+            stem, _, kind = base.partition(".")
+            if not stem or not kind:
+                continue
+            if (before := key) != (key := folder + slash + stem) and files:
+                yield Sample(f"{self.task.key}: {name}: {before}", files)
+                files = {}
+            if kind.lower() in files:
+                raise self.fault("task-sample-invalid", f"the sample has two files .{kind}", f"{name}: {key}")
+            files[kind.lower()] = data
+        if files:
+            yield Sample(f"{self.task.key}: {name}: {key}", files)
+
+    def _members(self, name: str) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of a tar's files, read from front to back."""
+        try:
+            with tarfile.open(self.path / name, "r:") as tar:
+                for member in tar:
+                    file = tar.extractfile(member) if member.isfile() else None
+                    if file is not None:
+                        yield member.name, file.read()
+        except (OSError, tarfile.TarError) as error:
+            raise self.fault("task-shard-unreadable", f"{type(error).__name__}: {error}", name) from error
