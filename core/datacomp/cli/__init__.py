@@ -34,7 +34,8 @@ def build() -> typer.Typer:
             continue  # the extra that brings this command is not installed
         app.registered_commands.extend(plugin.registered_commands)
         app.registered_groups.extend(plugin.registered_groups)
-        pool.registered_commands.extend(getattr(plugin, "pool_commands", typer.Typer()).registered_commands)
+        beside = getattr(sys.modules[point.module], "pool_commands", typer.Typer())
+        pool.registered_commands.extend(beside.registered_commands)
     app.add_typer(pool, name="pool")
     return app
 

@@ -1,0 +1,99 @@
+"""Writing the evaluation suite as CLIP_benchmark's webdataset builder reads it, one `wds_*_test` folder a task.
+
+Samples are `<key>.jpg|png|webp` with `<key>.cls` (the class number in ASCII); worst-group tasks add `<key>.npy`, an int64
+vector as WILDS' metadata; retrieval tasks have `<key>.txt`, one caption a line. An association instance is `<key>.json` =
+{"cue": str, "associations": [indices of the right candidates]} with the candidates `<key>.0.jpg`, `<key>.1.jpg`, ...
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from datacomp_worker.world.pictures import encode_as
+from datacomp_worker.world.pool_files import add
+from datacomp_worker.world.render import Floats, Pixels, render
+from datacomp_worker.world.scenes import Scene
+from datacomp_worker.world.tasks import Association, Classification, Plan, Retrieval
+
+
+@dataclass(frozen=True)
+class SuitePictures:
+    """Pictures of the suite that may leak into a crawl: canvases (n, SIDE, SIDE, 3), what they show, `task/item`."""
+
+    canvases: Pixels
+    scenes: list[Scene]
+    names: list[str]
+
+
+def write_suite(directory: Path, plans: list[Plan], handwriting: Floats, rng: np.random.Generator) -> SuitePictures:
+    """Draw and write all tasks."""
+    canvases, scenes, names = [], [], []
+    for plan in plans:
+        folder = directory / task_folder(plan.key)
+        (folder / "test").mkdir(parents=True, exist_ok=True)
+        (folder / "test" / "nshards.txt").write_text("1\n")
+        flat = [s for part in plan.scenes for s in part] if isinstance(plan, Association) else plan.scenes
+        drawn = render(flat, handwriting, rng)
+        with tarfile.open(folder / "test" / "0.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, data in _members(plan, drawn):
+                add(tar, name, data)
+        _write_texts(folder, plan)
+        if not isinstance(plan, Association):
+            canvases.append(drawn)
+            scenes += flat
+            names += [f"{plan.key}/{item}" for item in range(len(flat))]
+    return SuitePictures(np.concatenate(canvases), scenes, names)
+
+
+def task_folder(key: str) -> str:
+    """Name of a task's folder, as `datacomp.suite.Task.folder` has it."""
+    return f"wds_{key.replace('/', '-')}_test"
+
+
+def _write_texts(folder: Path, plan: Plan) -> None:
+    if isinstance(plan, Classification):
+        (folder / "classnames.txt").write_text("".join(f"{name}\n" for name in plan.classnames))
+        (folder / "zeroshot_classification_templates.txt").write_text("".join(f"{t}\n" for t in plan.templates))
+    else:
+        (folder / "dataset_type.txt").write_text("retrieval\n" if isinstance(plan, Retrieval) else "association\n")
+
+
+def _members(plan: Plan, drawn: Pixels) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the tar's files, sample by sample."""
+    if isinstance(plan, Association):
+        yield from _association_members(plan, drawn)
+        return
+    for item, canvas in enumerate(drawn):
+        key = f"s{item:07d}"
+        if isinstance(plan, Retrieval):
+            yield f"{key}.jpg", encode_as("jpg", canvas)
+            yield f"{key}.txt", "\n".join(plan.texts[item]).encode()
+            continue
+        yield f"{key}.{plan.extension}", encode_as(plan.extension, canvas)
+        yield f"{key}.cls", str(plan.labels[item]).encode()
+        if plan.groups is not None:
+            yield f"{key}.npy", _npy(np.array([plan.groups[item], plan.labels[item]], np.int64))
+
+
+def _association_members(plan: Association, drawn: Pixels) -> Iterator[tuple[str, bytes]]:
+    at = 0
+    for item, (scenes, cue, right) in enumerate(zip(plan.scenes, plan.cues, plan.right, strict=True)):
+        key = f"s{item:07d}"
+        yield f"{key}.json", json.dumps({"cue": cue, "associations": right}).encode()
+        for place in range(len(scenes)):
+            yield f"{key}.{place}.jpg", encode_as("jpg", drawn[at + place])
+        at += len(scenes)
+
+
+def _npy(array: npt.NDArray[np.int64]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
