@@ -124,7 +124,7 @@ def expected(pool: Pool, rows: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(features, axis=1)
     scores, uids = np.asarray(pool.column("clip_l14_similarity_score"))[rows], np.asarray(pool.uids)[rows]
     rank = [(bool(np.isnan(s)), -float(np.nan_to_num(s)), tuple(u.item())) for s, u in zip(scores, uids, strict=True)]
-    near = features @ features.T >= THRESHOLD * lengths[:, None] * lengths[None, :]
+    near = (features @ features.T >= THRESHOLD * lengths[:, None] * lengths[None, :]) & (lengths > 0)
     kept: list[int] = []
     for i in sorted(range(len(rows)), key=rank.__getitem__):
         if lengths[i] == 0 or not near[i, kept].any():
