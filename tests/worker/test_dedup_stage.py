@@ -1,27 +1,14 @@
 """The stage dedup over a small pool with planted near-duplicates: decisions by brute force, repeats, report, faults."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_pool import SmallPool
+from stage_job import Notes, stage_context
 
-from datacomp.digests import digest_bytes
-from datacomp.messages import (
-    SUBSET_FILE,
-    BoardFacts,
-    DedupMode,
-    DedupResult,
-    DedupSetting,
-    FileRef,
-    Job,
-    Progress,
-    Stage,
-    SubmissionKind,
-    Track,
-)
+from datacomp.messages import SUBSET_FILE, DedupMode, DedupResult, DedupSetting, Stage
 from datacomp.pool import Pool, ingest
 from datacomp.problems import PlatformFault
 from datacomp.uids import UID_DTYPE, read_subset, sort, to_hex, write_subset
@@ -30,7 +17,6 @@ from datacomp_worker.stages.base import Cancelled, StageContext
 
 ROWS = 3000
 THRESHOLD = 0.95
-DIGEST = digest_bytes(b"")
 
 
 class PoolWithDuplicates(SmallPool):
@@ -57,65 +43,14 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     return ingest(directory, processes=1)
 
 
-@dataclass
-class Notes:
-    """A reporter that remembers, and cancels when asked to."""
-
-    cancel_at: str | None = None
-    seen: list[Progress] = field(default_factory=list)
-    text: str = ""
-
-    def progress(self, progress: Progress) -> None:
-        self.seen.append(progress)
-        if self.cancel_at is not None and progress.note == self.cancel_at:
-            raise Cancelled
-
-    def log(self, text: str) -> None:
-        self.text += text
-
-    def check(self) -> None:
-        pass
-
-    def store(self, name: str, path: Path) -> None:
-        raise AssertionError("this stage stores nothing on the way")
-
-
 def context(
     pool: Pool, tmp_path: Path, uids: np.ndarray, notes: Notes | None = None, **setting: object
 ) -> StageContext:
     subset = tmp_path / SUBSET_FILE
     write_subset(subset, sort(uids))
-    workspace = tmp_path / "output"
-    workspace.mkdir()
-    board = BoardFacts(
-        name="b",
-        track=Track.FILTERING,
-        scale="tiny",
-        suite="tiny@1",
-        suite_digest=DIGEST,
-        pool="crawl",
-        dedup=DedupSetting(**{"mode": DedupMode.APPLY, "threshold": THRESHOLD, **setting}),
-    )
-    job = Job(
-        attempt="a",
-        fence=1,
-        number=1,
-        lease_seconds=60,
-        heartbeat_seconds=15,
-        run="r",
-        submission="s",
-        stage=Stage.DEDUP,
-        seed=0,
-        rehearsal=False,
-        kind=SubmissionKind.UIDS,
-        board=board,
-        upload=FileRef(name="u.npy", digest=DIGEST, size=1),
-        inputs=[],
-        facts={},
-    )
+    wanted = DedupSetting(**{"mode": DedupMode.APPLY, "threshold": THRESHOLD, **setting})
     inputs = {SUBSET_FILE: subset}
-    report = notes or Notes()
-    return StageContext(job, workspace, tmp_path / "scratch", pool.directory, tmp_path, inputs, None, report)
+    return stage_context(Stage.DEDUP, tmp_path, inputs, pool_dir=pool.directory, notes=notes, dedup=wanted)
 
 
 def expected(pool: Pool, rows: np.ndarray) -> np.ndarray:
