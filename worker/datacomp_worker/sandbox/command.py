@@ -76,7 +76,7 @@ def command_line(box: Box, limits: Limits, layers: Layers, seccomp: int) -> list
     if way is Entry.USER or not layers.real_uid:
         return inner
     dropped = [*_become(str(FIRST_UID + secrets.randbelow(UIDS))), *inner]
-    return dropped if way is Entry.CONTAINER_ROOT else [*_outer(box), *dropped]
+    return dropped if way is Entry.CONTAINER_ROOT else [*_outer(box, layers), *dropped]
 
 
 def _become(uid: str) -> list[str]:
@@ -84,10 +84,16 @@ def _become(uid: str) -> list[str]:
     return [program("setpriv"), "--reuid", uid, "--regid", uid, *drop, "--"]
 
 
-def _outer(box: Box) -> list[str]:
-    """Lays out the root for the inner one, whose user could not walk through root's own directories."""
-    keep = ["--bind", "/proc", "/proc", "--dev-bind", "/dev", "/dev", "--dir", "/tmp"]  # noqa: S108
-    return [program("bwrap"), "--die-with-parent", *runtime(), *binds(_in_place(box.mounts)), *keep, "--"]
+def _outer(box: Box, layers: Layers) -> list[str]:
+    """Lays out the root for the inner one, whose user could not walk through root's own directories.
+
+    It has a process namespace too: when the worker dies, the kernel ends that with all that is in it, whereas this
+    bubblewrap has no right to signal the inner one, which is another user's.
+    """
+    alone = ["--die-with-parent", *(["--unshare-pid"] if layers.processes else [])]
+    given = binds(_in_place(box.mounts), read_only=layers.read_only)
+    keep = ["--proc", "/proc", "--dev-bind", "/dev", "/dev", "--dir", "/tmp"]  # noqa: S108
+    return [program("bwrap"), *alone, *runtime(), *given, *keep, "--"]
 
 
 def _in_place(mounts: Sequence[Mount]) -> list[Mount]:
@@ -97,11 +103,15 @@ def _in_place(mounts: Sequence[Mount]) -> list[Mount]:
 def _inner(box: Box, limits: Limits, layers: Layers, seccomp: int) -> list[str]:
     shut = ["--unshare-user", "--disable-userns", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     shut += ["--unshare-net"] if layers.network else []
-    shut += ["--unshare-pid"] if layers.processes else []
+    # Bubblewrap's own first process would have no seccomp program, and could be rewritten through /proc/1/mem.
+    shut += ["--unshare-pid", "--as-pid-1"] if layers.processes else []
     who = ["--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--cap-drop", "ALL", "--clearenv"]
     life = ["--die-with-parent", "--new-session", "--chdir", "/tmp"]  # noqa: S108
     variables = [word for name, value in _environment(box, limits).items() for word in ("--setenv", name, value)]
-    filesystem = [*runtime(), *binds(box.mounts, read_only=layers.read_only), *_own_filesystems(limits, layers)]
+    seen = [*runtime(), *binds(box.mounts, read_only=layers.read_only)]
+    # Its own /tmp comes first: the interpreter or the pool may lie under the host's.
+    filesystem = [*_own_filesystems(limits, layers), *seen]
+    filesystem += ["--remount-ro", "/", "--remount-ro", "/dev"] if layers.read_only else []
     guard = ["--seccomp", str(seccomp)] if layers.seccomp else []
     bounds = _rlimits(limits) if layers.rlimits else []
     return [program("bwrap"), *shut, *who, *life, *variables, *filesystem, *guard, "--", *bounds, *box.command]
@@ -127,7 +137,8 @@ def _rlimits(limits: Limits) -> list[str]:
 def _own_filesystems(limits: Limits, layers: Layers) -> list[str]:
     size = ["--size", str(limits.tmp_bytes)] if layers.small_tmp else []
     own = ["--proc", "/proc", "--dev", "/dev", *size, "--tmpfs", "/dev/shm", *size, "--tmpfs", "/tmp"]  # noqa: S108
-    return [*own, "--remount-ro", "/", "--remount-ro", "/dev"] if layers.read_only else own
+    # A shared mapping of /dev/zero would be memory that nobody counts.
+    return [*own, "--dev-bind", "/dev/null", "/dev/zero"]
 
 
 def _environment(box: Box, limits: Limits) -> dict[str, str]:

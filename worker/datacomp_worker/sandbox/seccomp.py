@@ -1,7 +1,8 @@
 """Which system calls participants' code may not make, as the program that bubblewrap loads.
 
 A list of refusals rather than of permissions: namespaces, mounts and capabilities already take the powers away; this
-closes the parts of the kernel that have been the way out of other sandboxes, and all sockets but AF_UNIX.
+closes the parts of the kernel that have been the way out of other sandboxes, all sockets but AF_UNIX, and shared
+anonymous memory, which stays allocated when its pages are given back and so escapes both rlimits and the watchdog.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datacomp_worker.sandbox import bpf
 AF_UNIX = 1
 NEW_NAMESPACES = 0x7E020000
 """CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; a time namespace can only be had from unshare and clone3."""
+MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 X32_BIT = 0x40000000
 
@@ -45,7 +47,7 @@ X86_64 = Machine(
     x32=True,
     numbers=_GENERIC
     | {
-        "ioctl": 16, "shmget": 29, "shmat": 30, "shmctl": 31, "socket": 41, "socketpair": 53, "clone": 56,
+        "mmap": 9, "ioctl": 16, "shmget": 29, "shmat": 30, "shmctl": 31, "socket": 41, "socketpair": 53, "clone": 56,
         "semget": 64, "semop": 65, "semctl": 66, "msgget": 68, "msgsnd": 69, "msgrcv": 70, "msgctl": 71,
         "ptrace": 101, "syslog": 103, "uselib": 134, "personality": 135, "ustat": 136, "sysfs": 139, "vhangup": 153,
         "modify_ldt": 154, "pivot_root": 155, "_sysctl": 156, "adjtimex": 159, "chroot": 161, "acct": 163,
@@ -71,7 +73,7 @@ AARCH64 = Machine(
         "ptrace": 117, "reboot": 142, "sethostname": 161, "setdomainname": 162, "settimeofday": 170, "adjtimex": 171,
         "mq_open": 180, "msgget": 186, "msgctl": 187, "msgrcv": 188, "msgsnd": 189, "semget": 190, "semctl": 191,
         "semtimedop": 192, "semop": 193, "shmget": 194, "shmctl": 195, "shmat": 196, "socket": 198,
-        "socketpair": 199, "add_key": 217, "request_key": 218, "keyctl": 219, "clone": 220, "swapon": 224,
+        "socketpair": 199, "add_key": 217, "request_key": 218, "keyctl": 219, "clone": 220, "mmap": 222, "swapon": 224,
         "swapoff": 225, "remap_file_pages": 234, "mbind": 235, "set_mempolicy": 237, "migrate_pages": 238,
         "move_pages": 239, "perf_event_open": 241, "fanotify_init": 262, "name_to_handle_at": 264,
         "open_by_handle_at": 265, "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270,
@@ -81,7 +83,7 @@ AARCH64 = Machine(
 )  # fmt: skip
 
 MACHINES = {"x86_64": X86_64, "aarch64": AARCH64}
-_INSPECTED = ("ioctl", "socket", "socketpair", "clone")
+_INSPECTED = ("ioctl", "socket", "socketpair", "clone", "mmap")
 
 
 def program(machine: str | None = None) -> bytes:
@@ -107,6 +109,8 @@ def _instructions(machine: Machine) -> list[bpf.Instruction]:
         lines += bpf.for_number(machine.numbers[name], domain)
     flags = [bpf.load(bpf.argument_offset(0)), *bpf.when_any_bit(NEW_NAMESPACES, refused)]
     lines += bpf.for_number(machine.numbers["clone"], flags)
+    shared = [bpf.Instruction(bpf.JUMP_ANY_BIT, MAP_ANONYMOUS, 0, 2), *bpf.when_any_bit(MAP_SHARED, refused)]
+    lines += bpf.for_number(machine.numbers["mmap"], [bpf.load(bpf.argument_offset(3)), *shared])
     request = [bpf.load(bpf.argument_offset(1))]
     for terminal in (TIOCSTI, TIOCLINUX):
         request += bpf.when_equal(terminal, refused)
