@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from datacomp.digests import digest_bytes
 from datacomp.messages import (
     Blame,
     BoardOut,
@@ -29,6 +30,7 @@ from datacomp.messages import (
 )
 from datacomp.problems import Problem
 from datacomp.scales import SCALES
+from datacomp.suite import Kind, Metric, Suite, Task
 from datacomp_server.pages.contexts import Person, Site
 from datacomp_server.runs.schemas import QueueLane, QueueOut, QueueRun, WorkerOut
 
@@ -78,7 +80,7 @@ def row(rank: int | None, method: str, score: float | None, **changes: Any) -> L
         "rank": rank,
         "method": method,
         "participant": "ada",
-        "submission": f"{method.lower().replace(' ', '')[:12]:0<16}",
+        "submission": digest_bytes(method.encode())[:16],
         "url": None,
         "subset_size": 4915,
         "score": score,
@@ -118,7 +120,7 @@ def table(rows: list[LeaderboardRow] | None = None) -> LeaderboardOut:
 
 
 def run(stage: Stage, state: RunState, **changes: Any) -> RunOut:
-    begun = state not in {RunState.WAITING, RunState.QUEUED}
+    begun = state not in {RunState.WAITING, RunState.QUEUED, RunState.CANCELLED}
     start = NOW - timedelta(minutes=4)
     fields: dict[str, Any] = {
         "id": f"run-{stage.value}-{changes.get('seed', 0)}",
@@ -212,9 +214,7 @@ def scored() -> SubmissionOut:
         TaskScore(task=key, name=name, group=group, metric="acc1", value=0.4 + 0.02 * n, chance=0.125, n=512)
         for n, (key, (name, group)) in enumerate(TASKS.items())
     ]
-    score = ScoreOut(
-        average=0.461, main=0.671, groups={"main": 0.4, "shift": 0.41, "vtab": 0.48}, tasks=tasks, seeds=1
-    )
+    score = ScoreOut(average=0.461, main=0.671, groups={"main": 0.4, "shift": 0.41, "vtab": 0.48}, tasks=tasks, seeds=1)
     return receipt("scored", done(*Stage), score=score)
 
 
@@ -225,8 +225,14 @@ def failed(blame: Blame = Blame.PARTICIPANT) -> SubmissionOut:
         where="my_filter.py, line 12",
         hint="the columns are listed by `datacomp pool info DIR`",
     )
-    failure = Failure(blame=blame, problems=[problem], log_tail="Traceback (most recent call last):\n  KeyError: 'clip_l14'")
-    runs = [*done(Stage.VALIDATE), run(Stage.FILTER, RunState.FAILED, failure=failure), run(Stage.TRAIN, RunState.CANCELLED)]
+    failure = Failure(
+        blame=blame, problems=[problem], log_tail="Traceback (most recent call last):\n  KeyError: 'clip_l14'"
+    )
+    runs = [
+        *done(Stage.VALIDATE),
+        run(Stage.FILTER, RunState.FAILED, failure=failure),
+        run(Stage.TRAIN, RunState.CANCELLED),
+    ]
     return receipt("failed", runs, failure=failure, quota_refunded=blame is Blame.PLATFORM, subset_size=None)
 
 
@@ -239,7 +245,10 @@ def queue() -> QueueOut:
         }  # fmt: skip
         return QueueRun(**fields | changes)
 
-    cpu = [line("first", RunState.RUNNING, None), line("second", RunState.QUEUED, 1, note="position 1 of 1 in queue cpu")]
+    cpu = [
+        line("first", RunState.RUNNING, None),
+        line("second", RunState.QUEUED, 1, note="position 1 of 1 in queue cpu"),
+    ]
     gpu = [line("third", RunState.QUEUED, 1, note="no worker serves queue gpu", rehearsal=True)]
     return QueueOut(
         queues=[QueueLane(name="cpu", live_workers=1, runs=cpu), QueueLane(name="gpu", live_workers=0, runs=gpu)],
@@ -249,3 +258,46 @@ def queue() -> QueueOut:
         ],
         generated_at=NOW,
     )
+
+
+SUITE = Suite(
+    name="tiny",
+    version="1",
+    tasks=tuple(
+        Task(key=key, name=name, kind=Kind.ZEROSHOT, metric=Metric.ACC1, group=group, chance=0.125, classes=8, size=512)
+        for key, (name, group) in TASKS.items()
+    ),
+)
+PROBLEMS = [
+    Problem(
+        code="method-invalid", message="the method has no name", where="method", hint="give it 1 to 120 characters"
+    ),
+    Problem(
+        code="quota-spent", message="20 of 20 submissions are used today", where="board", hint="come back tomorrow"
+    ),
+]
+IN_FILE = [
+    Problem(code="uids-unsorted", message="3 rows are smaller than the row before them", where="uids.npy: row 17"),
+    Problem(code="other", message="something without a place"),
+]
+
+
+def receipts() -> dict[str, SubmissionOut]:
+    """A receipt in every state, and one full of hostile text."""
+    cancelled = [*done(Stage.VALIDATE), run(Stage.FILTER, RunState.CANCELLED)]
+    rejected = failed().failure
+    hostile = {"method": HOSTILE, "description": HOSTILE, "link": "javascript:alert(1)", "filename": HOSTILE}
+    loud = run(Stage.FILTER, RunState.RUNNING, log_tail=HOSTILE, worker=HOSTILE, waiting_note=HOSTILE)
+    return {
+        "uploading": receipt("uploading", [], subset_size=None),
+        "queued": queued(),
+        "training": training(),
+        "scored": scored(),
+        "rehearsal": scored().model_copy(update={"rehearsal": True}),
+        "failed": failed(),
+        "failed-ours": failed(Blame.PLATFORM),
+        "rejected": receipt("rejected", [run(Stage.VALIDATE, RunState.FAILED, failure=rejected)], failure=rejected),
+        "cancelled": receipt("cancelled", cancelled, quota_refunded=True, subset_size=None),
+        "withdrawn": scored().model_copy(update={"state": "withdrawn"}),
+        "hostile": receipt("filtering", [loud], participant=HOSTILE, **hostile),
+    }

@@ -1,6 +1,9 @@
 // Shows how far an upload is. The form works without this: it is the same request, sent so that progress is seen.
 
-const sizeOf = (bytes) => (bytes < 1048576 ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`);
+const MEBI = 1048576;
+
+const field = (name) => document.getElementById(`field-${name}`);
+const sizeOf = (bytes) => (bytes < MEBI ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / MEBI).toFixed(1)} MiB`);
 
 function say(text, share) {
   const panel = document.getElementById("upload");
@@ -14,10 +17,10 @@ function say(text, share) {
 /** Put the answer's page in place: the same form with its problems, or an error page. */
 function showAnswer(html) {
   const answer = new DOMParser().parseFromString(html, "text/html");
-  const file = document.getElementById("field-file");
+  const file = field("file");
   document.title = answer.title;
   document.getElementById("content").replaceWith(document.importNode(answer.getElementById("content"), true));
-  const twin = document.getElementById("field-file");
+  const twin = field("file");
   if (twin && file) twin.replaceWith(file); // the chosen file stays chosen
   start();
   document.getElementById("content").focus();
@@ -27,6 +30,11 @@ function showAnswer(html) {
 function send(event) {
   event.preventDefault();
   const sent = event.currentTarget;
+  const limit = Number(field("board").selectedOptions[0].dataset.limit);
+  if (field("file").files[0].size > limit) {
+    say(`This board takes at most ${sizeOf(limit)}; the file is larger.`, 0);
+    return;
+  }
   const button = sent.querySelector("button.button");
   const request = new XMLHttpRequest();
   request.open("POST", sent.action);
@@ -36,7 +44,7 @@ function send(event) {
       say(`Sending: ${sizeOf(step.loaded)} of ${sizeOf(step.total)}`, step.loaded / step.total);
     }
   });
-  request.upload.addEventListener("load", () => say("Sent. The server is checking the digest.", null));
+  request.upload.addEventListener("load", () => say("Sent. The server is checking the file.", null));
   request.addEventListener("load", () => {
     if (request.status === 200 && new URL(request.responseURL).pathname !== new URL(sent.action).pathname) {
       location.assign(request.responseURL);
@@ -53,21 +61,21 @@ function send(event) {
   request.send(new FormData(sent));
 }
 
-/** A method without a name is called after its file. */
-function nameAfterFile(event) {
-  const method = document.getElementById("field-method");
-  const file = event.currentTarget.files[0];
+/** A method without a name is called after its file, and the file's ending says what it is. */
+function nameAfterFile() {
+  const file = field("file").files[0];
   if (!file) return;
-  if (!method.value) method.value = file.name.replace(/\.[^.]*$/, "");
+  if (!field("method").value) field("method").value = file.name.replace(/\.[^.]*$/, "");
   const kind = file.name.endsWith(".py") ? "code" : file.name.endsWith(".npy") ? "uids" : null;
   if (kind) document.querySelector(`input[name="kind"][value="${kind}"]`).checked = true;
 }
 
 function start() {
-  const current = document.getElementById("submit-form");
-  if (!current) return;
-  current.addEventListener("submit", send);
-  document.getElementById("field-file").addEventListener("change", nameAfterFile);
+  const form = document.getElementById("submit-form");
+  if (!form) return;
+  form.addEventListener("submit", send);
+  field("file").addEventListener("change", nameAfterFile);
 }
 
 start();
+if (field("file")) nameAfterFile(); // a file may have been chosen before this script was there

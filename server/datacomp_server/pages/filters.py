@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from markupsafe import Markup, escape
+
 NOTHING = "–"
 """Shown where there is no value: never a zero, never an empty cell."""
 
@@ -13,11 +15,11 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def number(value: float | None) -> str:
-    """A count with thin spaces between thousands: `12 800 000`."""
+    """A count with narrow no-break spaces between thousands: `12 800 000`."""
     if value is None:
         return NOTHING
     whole = value if isinstance(value, int) else round(value)
-    return f"{whole:,}".replace(",", "\u2009")
+    return f"{whole:,}".replace(",", "\u202f")
 
 
 def score(value: float | None) -> str:
@@ -111,6 +113,16 @@ def sentence(value: str) -> str:
     return value[:1].upper() + value[1:]
 
 
+def coded(value: str) -> Markup:
+    """Text whose `parts in backticks` are set as code, as terminals and hints write commands."""
+    pieces = value.split("`")
+    if len(pieces) % 2 == 0:
+        return escape(value)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)
+    )
+
+
 def safe_link(value: str) -> str | None:
     """The address if it is an absolute http(s) one with a host and no credentials; else None, so it is shown as text.
 
@@ -128,4 +140,20 @@ def safe_link(value: str) -> str | None:
     return value
 
 
-ALL = (number, score, delta, figure, size, moment, day, clock, iso, duration, short, scientific, sentence, safe_link)
+ALL = (
+    number,
+    score,
+    delta,
+    figure,
+    size,
+    moment,
+    day,
+    clock,
+    iso,
+    duration,
+    short,
+    scientific,
+    sentence,
+    coded,
+    safe_link,
+)

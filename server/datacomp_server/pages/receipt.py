@@ -66,7 +66,7 @@ def build_receipt(
         may_change=may_change,
         can_cancel=may_change and not receipt.final,
         can_withdraw=may_change and receipt.state == "scored",
-        has_manifest=receipt.state == "scored",
+        has_manifest=has_manifest(receipt),
         problems=problems or [],
     )
 
@@ -74,8 +74,12 @@ def build_receipt(
 def commands_of(receipt: SubmissionOut, public_url: str) -> list[str]:
     """What to type in a terminal to follow it, read it and check it."""
     watch = [f"datacomp login {public_url}", f"datacomp status {receipt.id} --watch"]
-    manifest = [f"datacomp manifest {receipt.id}"] if receipt.state == "scored" else []
-    return watch + manifest
+    return [*watch, f"datacomp manifest {receipt.id}"] if has_manifest(receipt) else watch
+
+
+def has_manifest(receipt: SubmissionOut) -> bool:
+    """Whether there is a result that a manifest accounts for; a withdrawn one keeps its own."""
+    return receipt.score is not None and receipt.state in {"scored", "withdrawn"}
 
 
 def score_groups(score: ScoreOut | None) -> list[ScoreGroup]:

@@ -170,7 +170,7 @@ def ordered(rows: Sequence[LeaderboardRow], sort: str, descending: bool) -> list
     missing = [row for row in rows if key(row) is None]
     # Reversing twice keeps equal rows in their order when the direction is turned.
     pairs = valued[::-1] if descending else valued
-    pairs = sorted(pairs, key=lambda pair: pair[0])  # type: ignore[arg-type, return-value]
+    pairs = sorted(pairs, key=lambda pair: pair[0])
     return [row for _, row in (pairs[::-1] if descending else pairs)] + missing
 
 

@@ -1,0 +1,154 @@
+"""Every page in every state, from the messages of `page_examples`."""
+
+from typing import Any
+
+from page_examples import (
+    DIGEST,
+    HOSTILE,
+    IN_FILE,
+    NOW,
+    PROBLEMS,
+    SUITE,
+    TASKS,
+    board,
+    queue,
+    receipts,
+    row,
+    scored,
+    site,
+    table,
+)
+
+from datacomp.messages import DedupMode, DedupSetting
+from datacomp.problems import Problem
+from datacomp_server.pages.contexts import (
+    AccountPage,
+    BoardsPage,
+    DocsPage,
+    ErrorPage,
+    HomePage,
+    LeaderboardPage,
+    ManifestPage,
+    Page,
+    QueuePage,
+    RulesPage,
+    SignInPage,
+    SubmissionLine,
+    SubmitPage,
+    SubmitValues,
+    TokenLine,
+)
+from datacomp_server.pages.public import FILTER_EXAMPLE, recipe_of, task_groups
+from datacomp_server.pages.receipt import build_receipt
+from datacomp_server.pages.reference import ReferencePage, schemas, sections
+from datacomp_server.pages.table import View, build
+from datacomp_server.runs.schemas import QueueOut
+
+
+def receipt_pages() -> dict[str, Page]:
+    """The receipts as their owner sees them."""
+    place = site("/submissions/a1b2c3d4e5f60718")
+    pages: dict[str, Page] = {
+        f"receipt-{name}": build_receipt(place, example, may_change=True) for name, example in receipts().items()
+    }
+    pages["receipt-refused"] = build_receipt(place, scored(), may_change=True, problems=IN_FILE)
+    pages["manifest"] = ManifestPage(
+        site=place,
+        receipt=scored(),
+        digest=DIGEST,
+        entries=[("subset.digest", DIGEST), ("seeds[0]", "0"), ("environment.torch", "2.9.0"), ("note", HOSTILE)],
+    )
+    return pages
+
+
+def board_pages() -> dict[str, Page]:
+    """Boards, rules and leaderboards: full, empty, with all tasks, with hostile rows."""
+    boards = [board(), board("medium", dedup=DedupSetting(mode=DedupMode.APPLY))]
+    path = "/boards/filtering-tiny"
+    names = {key: name for key, (name, _) in TASKS.items()}
+    tables = {
+        "leaderboard": (table(), View(path)),
+        "leaderboard-tasks": (
+            table(),
+            View(path, sort="task:tiny/digits", descending=True, all_tasks=True, unfinished=True),
+        ),
+        "leaderboard-empty": (table([]), View(path)),
+        "leaderboard-hostile": (table([row(1, HOSTILE, 0.4, participant=HOSTILE, source=HOSTILE)]), View(path)),
+        "leaderboard-long": (table([row(n, f"method {n}", 0.5 - n / 1000) for n in range(1, 302)]), View(path, page=2)),
+    }
+    pages: dict[str, Page] = {
+        name: LeaderboardPage(site=site(path), board=boards[0], boards=boards, table=build(rows, view, names))
+        for name, (rows, view) in tables.items()
+    }
+    for name, listed in (("", boards), ("-empty", [])):
+        pages |= {
+            f"home{name}": HomePage(site=site("/"), boards=listed),
+            f"boards{name}": BoardsPage(site=site("/boards"), boards=listed),
+            f"docs{name}": DocsPage(site=site("/docs", name=None), boards=listed, filter_template=FILTER_EXAMPLE),
+        }
+    for name, shown, groups in (("", boards[1], task_groups(SUITE)), ("-no-suite", board(dedup=DedupSetting()), [])):
+        pages[f"rules{name}"] = RulesPage(
+            site=site(f"/boards/{shown.name}/rules"), board=shown, boards=boards, recipe=recipe_of(shown), groups=groups
+        )
+    return pages
+
+
+def form_pages() -> dict[str, Page]:
+    """Forms, empty and with problems; the account; the queue; errors."""
+    boards = [board(), board("medium")]
+    typed = SubmitValues(
+        board="filtering-medium", kind="code", method=HOSTILE, description="two\nlines", link="https://a.b"
+    )
+    lines = [
+        SubmissionLine(f"id{state}", "Caption agreement", "filtering-tiny", "code", state, state == "failed", NOW, size)
+        for state, size in (("scored", 4912), ("training 2 of 3", 4912), ("failed", None), ("withdrawn", 12))
+    ]
+    tokens = [TokenLine("t1", "laptop", NOW, None), TokenLine("t2", HOSTILE, NOW, NOW)]
+    wrong = [Problem(code="sign-in-failed", message="the name or the password is wrong", where="name")]
+    account: dict[str, Any] = {"site": site("/account", role="organiser"), "tokens": tokens, "submissions": lines}
+    nobody: dict[str, Any] = {"site": site("/account/sign-in", name=None), "email": "", "next_path": "/submit"}
+    return {
+        "submit": SubmitPage(site=site("/submit"), boards=boards, values=SubmitValues()),
+        "submit-problems": SubmitPage(
+            site=site("/submit"), boards=boards, values=typed, problems=PROBLEMS, file_problems=IN_FILE
+        ),
+        "submit-closed": SubmitPage(site=site("/submit"), boards=[], values=SubmitValues()),
+        "account": AccountPage(**account),
+        "account-token": AccountPage(**account, new_token="dc_0123456789abcdef0123456789abcdef"),
+        "account-empty": AccountPage(site=site("/account"), tokens=[], submissions=[], problems=PROBLEMS),
+        "sign-in": SignInPage(register=False, name="", **nobody),
+        "sign-in-wrong": SignInPage(register=False, name=HOSTILE, problems=wrong, **nobody),
+        "register": SignInPage(register=True, name="", **nobody),
+        "queue": QueuePage(site=site("/queue"), queue=queue()),
+        "queue-empty": QueuePage(site=site("/queue"), queue=QueueOut(queues=[], workers=[], generated_at=NOW)),
+        "error": ErrorPage(site=site("/nowhere", name=None), status=404, title="Not found", problems=IN_FILE),
+    }
+
+
+def reference_page() -> Page:
+    """The API's reference of a small document."""
+    operation = {
+        "tags": ["boards"],
+        "operationId": "get_board",
+        "description": "One board.",
+        "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "responses": {"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/BoardOut"}}}}},
+    }
+    document = {
+        "paths": {"/api/boards/{name}": {"get": operation}},
+        "tags": [{"name": "boards", "description": "Tracks at scales."}],
+        "components": {"schemas": {"BoardOut": {"properties": {"name": {"type": "string"}}, "required": ["name"]}}},
+    }
+    return ReferencePage(
+        site=site("/api/docs", name=None),
+        title="DataComp",
+        version="0",
+        description=["All of it."],
+        sections=sections(document),
+        schemas=schemas(document),
+    )
+
+
+def all_pages() -> dict[str, Page]:
+    """Every template in every state."""
+    return board_pages() | receipt_pages() | form_pages() | {"reference": reference_page()}
