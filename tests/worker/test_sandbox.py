@@ -206,10 +206,10 @@ answer("started")
 
 def sleeping(seconds: str) -> list[int]:
     found = []
-    for entry in Path("/proc").iterdir():
+    for place in Path("/proc").iterdir():
         with suppress(OSError):
-            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == f"sleep\0{seconds}\0".encode():
-                found.append(int(entry.name))
+            if place.name.isdigit() and (place / "cmdline").read_bytes() == f"sleep\0{seconds}\0".encode():
+                found.append(int(place.name))
     return found
 
 
@@ -287,7 +287,7 @@ SPREAD = """
 children = []
 for _ in range(6):
     if (child := os.fork()) == 0:
-        memory = bytearray(100 << 20)
+        memory = bytearray(64 << 20)
         memory[::4096] = b"x" * len(memory[::4096])
         time.sleep(1.5)
         os._exit(0)

@@ -92,7 +92,7 @@ def _outer(box: Box, layers: Layers) -> list[str]:
     """
     alone = ["--die-with-parent", *(["--unshare-pid"] if layers.processes else [])]
     given = binds(_in_place(box.mounts), read_only=layers.read_only)
-    keep = ["--proc", "/proc", "--dev-bind", "/dev", "/dev", "--dir", "/tmp"]  # noqa: S108
+    keep = ["--bind", "/proc", "/proc", "--dev-bind", "/dev", "/dev", "--dir", "/tmp"]  # noqa: S108
     return [program("bwrap"), *alone, *runtime(), *given, *keep, "--"]
 
 
