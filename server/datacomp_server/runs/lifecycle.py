@@ -103,7 +103,8 @@ class Lifecycle:
     def append_log(self, run: Run, text: str) -> None:
         """Append to the run's log and keep its tail."""
         if text:
-            kept = (run.log_tail + text).encode("utf-8", "replace")[-self.settings.log_tail_bytes :]
+            clean = text.replace("\x00", "?")  # which PostgreSQL refuses; replaced by one byte, so that sizes add up
+            kept = (run.log_tail + clean).encode("utf-8", "replace")[-self.settings.log_tail_bytes :]
             run.log_tail = kept.decode("utf-8", "ignore")
 
     def finish(self, submission: Submission, run: Run, attempt: Attempt, done: Done) -> None:
