@@ -142,21 +142,25 @@ def _star(x: Floats, y: Floats) -> Floats:
 def _cross(x: Floats, y: Floats) -> Floats:
     x, y = np.abs(x), np.abs(y)
     thin, long = np.float32(0.28), np.float32(0.92)
-    return np.minimum(np.maximum(x - thin, y - long), np.maximum(x - long, y - thin))
+    field: Floats = np.minimum(np.maximum(x - thin, y - long), np.maximum(x - long, y - thin))
+    return field
 
 
 def _ring(x: Floats, y: Floats) -> Floats:
-    return np.abs(np.hypot(x, y) - np.float32(0.68)) - np.float32(0.22)
+    field: Floats = np.abs(np.hypot(x, y) - np.float32(0.68)) - np.float32(0.22)
+    return field
 
 
 def _heart(x: Floats, y: Floats) -> Floats:
     x = np.abs(x)
     tip = (x + np.abs(y + np.float32(0.15)) - np.float32(0.8)) * np.float32(0.7071)
-    return np.minimum(tip, np.hypot(x - np.float32(0.4), y - np.float32(0.25)) - np.float32(0.566))
+    field: Floats = np.minimum(tip, np.hypot(x - np.float32(0.4), y - np.float32(0.25)) - np.float32(0.566))
+    return field
 
 
 def _crescent(x: Floats, y: Floats) -> Floats:
-    return np.maximum(_circle(x, y), np.float32(0.72) - np.hypot(x - np.float32(0.45), y - np.float32(0.12)))
+    field: Floats = np.maximum(_circle(x, y), np.float32(0.72) - np.hypot(x - np.float32(0.45), y - np.float32(0.12)))
+    return field
 
 
 _DISTANCES: tuple[Callable[[Floats, Floats], Floats], ...] = (
@@ -185,9 +189,9 @@ def _apply_effects(canvas: Floats, effect: npt.NDArray[np.int64], rng: np.random
     canvas[negative] = 1 - canvas[negative]
     noisy = np.flatnonzero(effect == Effect.NOISY)
     if noisy.size:
-        soft = canvas[noisy]
+        soft: Floats = canvas[noisy]
         for axis in (1, 2):
-            soft = (np.roll(soft, 2, axis) + soft + np.roll(soft, -2, axis)) / 3
+            soft = (np.roll(soft, 2, axis) + soft + np.roll(soft, -2, axis)) / np.float32(3)
         canvas[noisy] = soft + rng.normal(0, 0.16, soft.shape)
     for i in np.flatnonzero(effect == Effect.OCCLUDED):
         at, width = rng.uniform(0.15, 0.6), rng.uniform(0.2, 0.3)

@@ -62,15 +62,15 @@ def sample(n: int, mix: Mix, handwriting: Sequence[tuple[int, int]], rng: np.ran
     several, placed, sized = np.cumsum([mix.digits + mix.several, mix.placed, mix.sized])
     scenes = []
     for i in range(n):
-        base = {"shape": int(shape[i]), "colour": int(colour[i]), "background": int(background[i])}
+        base = (int(shape[i]), int(colour[i]), int(background[i]))
         if kind[i] < mix.digits:
             image, value = handwriting[pick[i]]
-            scenes.append(Scene(**base, digit=value, handwriting=image))
+            scenes.append(Scene(*base, digit=value, handwriting=image))
             continue
         effect = Effect.SKETCH if style[i] < mix.sketches else Effect.PLAIN
         scenes.append(
             Scene(
-                **base,
+                *base,
                 count=int(count[i]) if kind[i] < several else 1,
                 place=int(place[i]) if several <= kind[i] < placed else 0,
                 size=int(size[i]) if placed <= kind[i] < sized else 0,

@@ -1,8 +1,9 @@
 """Writing the evaluation suite as CLIP_benchmark's webdataset builder reads it, one `wds_*_test` folder a task.
 
-Samples are `<key>.jpg|png|webp` with `<key>.cls` (the class number in ASCII); worst-group tasks add `<key>.npy`, an int64
-vector as WILDS' metadata; retrieval tasks have `<key>.txt`, one caption a line. An association instance is `<key>.json` =
-{"cue": str, "associations": [indices of the right candidates]} with the candidates `<key>.0.jpg`, `<key>.1.jpg`, ...
+Samples are `<key>.jpg|png|webp` with `<key>.cls`, the class number in ASCII. Worst-group tasks add `<key>.npy`, an
+int64 vector as WILDS' metadata: group, class. Retrieval tasks have `<key>.txt` instead, one caption a line. An instance
+of the associations is `<key>.json` = {"cue": str, "associations": [indices of the right candidates]} with the
+candidates `<key>.0.jpg`, `<key>.1.jpg`, ...
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -206,7 +206,7 @@ def _associations(rng: np.random.Generator) -> Association:
         others = [other for other in range(len(words)) if other != wanted]
         scenes.append(
             [
-                replace(scene(rng), **{name: wanted if place in chosen else others[int(rng.integers(len(others)))]})
+                scene(rng, **{name: wanted if place in chosen else others[int(rng.integers(len(others)))]})
                 for place in range(n)
             ]
         )
