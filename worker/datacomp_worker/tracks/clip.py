@@ -6,13 +6,23 @@ that evaluation can ask for embeddings, `task_data` says where a task's data lie
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datacomp.digests import digest_json
+from datacomp.pool import Pool
 from datacomp.scales import Scale
+from datacomp.suite import Task
+from datacomp.uids import Uids
+from datacomp_worker.stages.base import Reporter
+from datacomp_worker.subsets import Selection, SubsetShards, select
+from datacomp_worker.training.events import Plan
 from datacomp_worker.training.models import read_checkpoint, register_models, require_architecture, weights_of
+from datacomp_worker.training.recipe import recipe_digest, samples_seen
+from datacomp_worker.training.supervise import run_child
 
 if TYPE_CHECKING:
     import torch
@@ -59,3 +69,70 @@ def load(checkpoint: Path, scale: Scale, *, device: str = "cpu") -> ClipModel:
     module.load_state_dict(weights)
     module.eval()
     return ClipModel(module, open_clip.get_tokenizer(scale.model), transform, device)
+
+
+def pool_rows(pool: Pool, uids: Uids, *, limit: int | None = None) -> Selection:
+    """The rows of a sorted subset that can be trained on here, at most `limit` of them; see `subsets.select`."""
+    return select(pool, uids, limit=limit)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a training."""
+
+    checkpoint: Path
+    """Final weights, without the optimiser's state."""
+    weights_digest: str
+    recipe_digest: str
+    samples_seen: int
+    resumed_from: int
+    """Epochs taken over from an earlier attempt."""
+    loss_curve: tuple[tuple[int, float], ...]
+    """(samples seen, loss)."""
+
+
+def train(
+    selection: Selection,
+    scale: Scale,
+    seed: int,
+    *,
+    shards: SubsetShards,
+    workdir: Path,
+    report: Reporter,
+    device: str = "cpu",
+    gpus: int = 0,
+    resume: Path | None = None,
+) -> Trained:
+    """Train the scale's architecture on a selection with `open_clip_train` in a child process.
+
+    Intermediate checkpoints are stored through `report` as `epoch_<k>.pt`; `resume` is one of them. Errors: see
+    `training.supervise.run_child`.
+    """
+    recipe = recipe_digest(scale)
+    identity = digest_json([scale.digest, recipe, seed, selection.digest])
+    plan = Plan(
+        scale=scale,
+        seed=seed,
+        shards=shards.directory,
+        workdir=workdir,
+        device=device,
+        gpus=gpus,
+        resume=resume,
+        identity=identity,
+        parent=os.getpid(),
+    )
+    outcome = run_child(plan, report)
+    finished = outcome.finished
+    return Trained(
+        checkpoint=finished.file,
+        weights_digest=finished.weights_digest,
+        recipe_digest=recipe,
+        samples_seen=samples_seen(scale),
+        resumed_from=outcome.resumed_from,
+        loss_curve=tuple(finished.curve),
+    )
+
+
+def task_data(task: Task, suite_dir: Path) -> Path:
+    """The folder that holds a task's data in the original's format."""
+    return suite_dir / task.folder

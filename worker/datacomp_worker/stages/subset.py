@@ -1,0 +1,48 @@
+"""subset: settle what is trained on, and have its shards at hand.
+
+What is promoted is small: the uids and a report. The shards stay in this host's scratch, and the host that trains
+finds them there or makes them again.
+"""
+
+from __future__ import annotations
+
+from datacomp.messages import REPORT_FILE, SUBSET_FILE, Progress, SubsetResult
+from datacomp.scales import REHEARSAL_BATCH, REHEARSAL_STEPS
+from datacomp.uids import read_subset, write_subset
+from datacomp_worker.stages.base import StageContext, StageOutput
+from datacomp_worker.stages.pools import board_pool
+from datacomp_worker.subsets import Selection, SubsetShards, materialise
+from datacomp_worker.tracks import clip
+
+REHEARSAL_SAMPLES = REHEARSAL_STEPS * REHEARSAL_BATCH
+
+
+def run(context: StageContext) -> StageOutput:
+    """Drop what has no image here, write the rest as `subset.npy`, copy its samples into shards."""
+    selection, shards = shards_of(context)
+    uids = context.workspace / SUBSET_FILE
+    write_subset(uids, selection.uids)
+    result = SubsetResult(
+        samples=shards.samples,
+        unique=selection.unique,
+        unavailable=selection.unavailable,
+        shards=shards.shards,
+        subset_digest=selection.digest,
+    )
+    report = context.workspace / REPORT_FILE
+    report.write_text(result.model_dump_json(indent=1))
+    context.report.log(f"{shards.samples:,} samples in {shards.shards} shards, {selection.unavailable:,} unavailable\n")
+    return StageOutput(result, {SUBSET_FILE: uids, REPORT_FILE: report})
+
+
+def shards_of(context: StageContext) -> tuple[Selection, SubsetShards]:
+    """The selection that the latest `subset.npy` stands for, and its shards in this host's scratch."""
+    pool = board_pool(context)
+    uids = read_subset(context.input(SUBSET_FILE))
+    selection = clip.pool_rows(pool, uids, limit=REHEARSAL_SAMPLES if context.job.rehearsal else None)
+
+    def report(done: int, total: int) -> None:
+        context.report.progress(Progress(done=done, total=total, unit="samples"))
+
+    shards = materialise(pool, selection, context.scratch, report=report, check=context.report.check)
+    return selection, shards

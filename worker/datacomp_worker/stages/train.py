@@ -1,0 +1,48 @@
+"""train: the scale's frozen recipe on the subset, one seed, in a child process that can be taken over from."""
+
+from __future__ import annotations
+
+import time
+
+from datacomp.messages import CHECKPOINT_FILE, TrainResult
+from datacomp.scales import get_scale, rehearsal_of
+from datacomp_worker.stages.base import StageContext, StageOutput
+from datacomp_worker.stages.subset import shards_of
+from datacomp_worker.tracks import clip
+
+
+def run(context: StageContext) -> StageOutput:
+    """Train and leave the final weights as `checkpoint.pt`."""
+    scale = get_scale(context.job.board.scale)
+    if context.job.rehearsal:
+        scale = rehearsal_of(scale)
+    selection, shards = shards_of(context)
+    start = time.monotonic()
+    trained = clip.train(
+        selection,
+        scale,
+        context.job.seed,
+        shards=shards,
+        workdir=context.workspace / "training",
+        report=context.report,
+        device=context.device,
+        gpus=context.gpus,
+        resume=context.resume,
+    )
+    seconds = time.monotonic() - start
+    share = 1 - trained.resumed_from / scale.checkpoints
+    result = TrainResult(
+        samples_seen=trained.samples_seen,
+        seconds=seconds,
+        samples_per_second=trained.samples_seen * share / seconds,
+        final_loss=trained.loss_curve[-1][1],
+        device=context.device,
+        threads=scale.threads,
+        precision=scale.precision,
+        resumed_from=trained.resumed_from,
+        scale_digest=scale.digest,
+        recipe_digest=trained.recipe_digest,
+        weights_digest=trained.weights_digest,
+        loss_curve=list(trained.loss_curve),
+    )
+    return StageOutput(result, {CHECKPOINT_FILE: trained.checkpoint})

@@ -1,0 +1,113 @@
+"""The training child: `python -m datacomp_worker.training.child PLAN`.
+
+Runs `open_clip_train` as it is, but for three things: data come from our seeded feed, the trainer's figures go to the
+worker as events, and the process dies with its worker. With several GPUs it becomes torchrun's agent, and each rank
+runs this module again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from datacomp.problems import BadInput, DatacompError, Problem
+from datacomp_worker.training.events import Failed, Plan, Started, emit
+from datacomp_worker.training.lifeline import die_with_parent
+
+EXIT_TOLD = 3
+"""Exit status after a failure that was told as an event."""
+
+
+def main(plan_file: str) -> int:
+    """Train; returns the exit status."""
+    plan = Plan.model_validate_json(Path(plan_file).read_text())
+    if "LOCAL_RANK" in os.environ:
+        die_with_parent()
+    else:
+        die_with_parent(parent=plan.parent)
+        if plan.gpus > 1:
+            return _run_ranks(plan, plan_file)
+    try:
+        train(plan)
+    except Exception as error:
+        told = explain(error)
+        if told is None:
+            raise
+        logging.exception("training ends")
+        emit(plan.workdir, told)
+        return EXIT_TOLD
+    return 0
+
+
+def _run_ranks(plan: Plan, plan_file: str) -> int:
+    from torch.distributed.run import main as torchrun
+
+    torchrun(["--standalone", f"--nproc-per-node={plan.gpus}", "-m", "datacomp_worker.training.child", plan_file])
+    return 0
+
+
+def train(plan: Plan) -> None:
+    """Run the trainer to its end and write the final weights."""
+    import torch
+
+    from datacomp_worker.subsets import open_shards
+    from datacomp_worker.training import feed, weights
+    from datacomp_worker.training.models import register_models
+    from datacomp_worker.training.recipe import trainer_arguments
+    from datacomp_worker.training.watch import Watch
+
+    if plan.scale.threads is not None:
+        torch.set_num_threads(plan.scale.threads)
+    shards = open_shards(plan.shards)
+    # The trainer's own data module is never imported: it is what the feed takes the place of.
+    data = ModuleType("open_clip_train.data")
+    data.get_data = partial(feed.get_data, shards)  # type: ignore[attr-defined]
+    sys.modules["open_clip_train.data"] = data
+    from open_clip_train import main as trainer
+
+    register_models()
+    leader = int(os.environ.get("RANK", "0")) == 0
+    if leader:
+        emit(plan.workdir, Started(epoch=weights.place_resume(plan)))
+    watch = Watch(plan, trainer.train_one_epoch, leader=leader)
+    trainer.train_one_epoch = watch.epoch
+    pattern = f"{plan.shards}/{{{0:08d}..{shards.shards - 1:08d}}}.tar"
+    arguments = trainer_arguments(
+        plan.scale, plan.seed, shards=pattern, logs=plan.workdir, device=plan.device, world_size=max(plan.gpus, 1)
+    )
+    if trainer.main(arguments) == -1:
+        raise RuntimeError("the trainer refused its arguments; see the log")
+    if leader:
+        emit(plan.workdir, weights.finish(plan))
+    logging.disable(logging.INFO)  # the trainer lets every library's figures into the log, at exit too
+
+
+def explain(error: Exception) -> Failed | None:
+    """The event of an error that has a known meaning; None for one that has not."""
+    import torch
+
+    from datacomp_worker.training.watch import Diverged
+
+    if isinstance(error, Diverged):
+        hint = "look at the subset: very few samples, or captions that are all alike, make training unstable"
+        problem = Problem(code="training-diverged", message=str(error), hint=hint)
+        return Failed(ours=False, problem=problem)
+    if isinstance(error, DatacompError):
+        return Failed(ours=not isinstance(error, BadInput), problem=error.problems[0])
+    text = str(error).partition("\n")[0]
+    exhausted = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text
+    if exhausted:
+        hint = "train on more GPUs, or on ones with more memory; nothing else may use them meanwhile"
+        return Failed(ours=True, problem=Problem(code="training-out-of-memory", message=text, hint=hint))
+    if isinstance(error, OSError):
+        hint = "see to the worker's disk; the run is tried again"
+        return Failed(ours=True, problem=Problem(code="training-io", message=str(error), hint=hint))
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
