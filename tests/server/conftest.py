@@ -11,24 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import uvicorn
-from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, running, write_boards
+from server_site import ORGANISER_TOKEN, POSTGRES, REDIS, WORKER_TOKEN, Site, needed, running, write_boards
 
 from datacomp_server import schema
 from datacomp_server.database import Database
 from datacomp_server.models import Base
 from datacomp_server.settings import Settings
-
-POSTGRES, REDIS = "DATACOMP_TEST_POSTGRES", "DATACOMP_TEST_REDIS"
-
-
-def needed(variable: str, what: str) -> str:
-    """The variable's value; without it the test is skipped, or fails where everything must run."""
-    value = os.environ.get(variable)
-    if value:
-        return value
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{variable} is not set: continuous integration must test with {what}")
-    pytest.skip(f"{variable} is not set: not tested with {what}")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -44,6 +47,7 @@ from datacomp_server.database import Database
 from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
 
+POSTGRES, REDIS = "DATACOMP_TEST_POSTGRES", "DATACOMP_TEST_REDIS"
 WORKER_TOKEN, ORGANISER_TOKEN = "worker-token-of-the-tests", "organiser-token-of-the-tests"
 DIGEST = "0123456789abcdef" * 4
 _TASK = {"kind": "zeroshot", "metric": "acc1", "chance": 0.25, "size": 8}
@@ -67,6 +71,16 @@ submissions_per_day = 20
 max_upload_bytes = 1000000
 baseline_accounts = ["Pinned"]
 """
+
+
+def needed(variable: str, what: str) -> str:
+    """The variable's value; without it the test is skipped, or fails where everything must run."""
+    value = os.environ.get(variable)
+    if value:
+        return value
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{variable} is not set: continuous integration must test with {what}")
+    pytest.skip(f"{variable} is not set: not tested with {what}")
 
 
 def write_boards(folder: Path, text: str = ONE_BOARD) -> Path:

@@ -1,0 +1,122 @@
+"""Who may do what: every endpoint of the OpenAPI document, for every kind of caller."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from server_site import Site, uids
+
+from datacomp_server.boards.models import Board
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+ANYBODY = {"anonymous", "owner", "other", "organiser", "worker"}
+SIGNED_IN = ANYBODY - {"anonymous"}
+PARTICIPANTS = {"owner", "other", "organiser"}
+OWNER = {"owner", "organiser"}
+WORKER = {"worker"}
+
+ALLOWED: dict[str, set[str]] = {
+    "POST /api/accounts": ANYBODY,
+    "POST /api/tokens": ANYBODY,
+    "GET /api/accounts/me": SIGNED_IN,
+    "GET /api/boards": ANYBODY,
+    "GET /api/boards/{name}": ANYBODY,
+    "POST /api/submissions": PARTICIPANTS,
+    "GET /api/submissions": SIGNED_IN,
+    "PUT /api/submissions/{submission}/content": OWNER,
+    "GET /api/submissions/{submission}": ANYBODY,
+    "GET /api/submissions/{submission}/events": ANYBODY,
+    "POST /api/submissions/{submission}/cancel": OWNER,
+    "POST /api/submissions/{submission}/withdraw": OWNER,
+    "GET /api/submissions/{submission}/manifest": ANYBODY,
+    "GET /api/leaderboard": ANYBODY,
+    "GET /api/queue": ANYBODY,
+    "POST /api/worker/hello": WORKER,
+    "POST /api/worker/claim": WORKER,
+    "POST /api/worker/attempts/{attempt}/heartbeat": WORKER,
+    "PUT /api/worker/attempts/{attempt}/files/{name}": WORKER,
+    "GET /api/worker/attempts/{attempt}/inputs/{name}": WORKER,
+    "POST /api/worker/attempts/{attempt}/finish": WORKER,
+    "POST /api/worker/attempts/{attempt}/fail": WORKER,
+    "GET /healthz": ANYBODY,
+    "GET /readyz": ANYBODY,
+}
+LOOKS = set(ALLOWED) - {
+    "POST /api/accounts", "POST /api/tokens", "GET /api/boards", "GET /api/boards/{name}", "GET /api/leaderboard",
+    "GET /api/queue", "GET /healthz", "GET /readyz",
+}  # fmt: skip
+"""Endpoints that look at who is asking: a dead token is refused there."""
+
+
+def operations(site: Site) -> dict[str, dict[str, Any]]:
+    document = site.http.get("/api/openapi.json").json()
+    return {
+        f"{method.upper()} {path}": operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+def request(site: Site, operation: str, headers: dict[str, str], submission: str, content: bytes) -> Any:
+    """A request that is well-formed, so that nothing but its caller is refused."""
+    method, path = operation.split(" ")
+    problem = {"code": "x", "message": "x"}
+    result = {"stage": "validate", "rows": 1, "unique": 1, "repeats": 0, "unavailable": 0}
+    bodies: dict[str, Any] = {
+        "POST /api/accounts": {"name": f"new{len(site.tokens)}", "password": "long enough"},
+        "POST /api/tokens": {"name": "nobody", "password": "long enough"},
+        "POST /api/submissions": site.announce(b"other"),
+        "POST /api/worker/hello": {"worker": "w", "queues": ["none"]},
+        "POST /api/worker/claim": {"worker": "w", "queues": ["none"]},
+        "POST /api/worker/attempts/{attempt}/heartbeat": {"fence": 1},
+        "POST /api/worker/attempts/{attempt}/finish": {"fence": 1, "result": result, "outputs": []},
+        "POST /api/worker/attempts/{attempt}/fail": {
+            "fence": 1, "failure": {"blame": "platform", "problems": [problem]},
+        },
+    }  # fmt: skip
+    filled = path.format(submission=submission, attempt="0" * 16, name="small-board")
+    options: dict[str, Any] = {"json": bodies[operation]} if operation in bodies else {}
+    if method == "PUT":
+        options = {"content": content, "params": {"fence": 1}}
+    if operation == "GET /api/leaderboard":
+        options = {"params": {"board": "small-board"}}
+    return site.http.request(method, filled, headers=headers, **options)
+
+
+def test_every_endpoint_is_in_the_table(site: Site) -> None:
+    assert set(operations(site)) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("caller", ["anonymous", "owner", "other", "organiser", "worker", "dead"])
+def test_endpoints_refuse_whom_they_must(site: Site, caller: str) -> None:
+    with site.database.write() as session:
+        session.execute(sa.update(Board).values(submissions_per_day=1000))
+    content = uids(1)
+    names = {"anonymous": None, "owner": "ada", "other": "grace", "organiser": "organiser", "worker": "worker"}
+    headers = {"Authorization": "Bearer dc_dead"} if caller == "dead" else site.headers(names[caller])
+    submission = None
+    for operation, documented in operations(site).items():
+        # The same submission does for every endpoint that does not change it.
+        if submission is None or (operation.startswith(("PUT", "POST")) and "{submission}" in operation):
+            submission = site.submit("ada", content)
+        if operation.endswith("/events"):
+            site.act("ada", submission.id, "cancel")  # so that the stream ends
+        status = request(site, operation, headers, submission.id, content).status_code
+        allowed = caller in ALLOWED[operation] if caller != "dead" else operation not in LOOKS
+        if operation == "POST /api/tokens":
+            assert status == 401, "nobody's password"
+        elif allowed:
+            assert status not in {401, 403}, f"{caller} was refused at {operation}"
+        else:
+            assert status == (401 if caller in {"anonymous", "dead"} else 403), f"{caller} got {status} at {operation}"
+        assert str(status) in documented["responses"], f"{operation} answers {status}, which it does not document"
+
+
+def test_changes_by_others_change_nothing(site: Site) -> None:
+    receipt = site.open("ada", b"content")
+    assert site.send("grace", receipt.id, b"content").status_code == 403
+    assert site.act("grace", receipt.id, "cancel").status_code == 403
+    assert site.receipt(receipt.id).state == "uploading"
+    assert site.send("organiser", receipt.id, b"content").status_code == 200
+    assert site.act("organiser", receipt.id, "cancel").json()["state"] == "cancelled"

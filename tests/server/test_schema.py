@@ -1,0 +1,99 @@
+"""Migrations: equal to the models, all or nothing, safe when several processes start at once."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from server_site import POSTGRES, needed, running
+
+from datacomp.problems import PlatformFault
+from datacomp_server import schema
+from datacomp_server.database import Database
+from datacomp_server.models import Base
+from datacomp_server.settings import Mode, Settings
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'new' / 'empty.sqlite3'}")
+        yield database
+        database.close()
+        return
+    base = needed(POSTGRES, "PostgreSQL")
+    name = f"test_empty_{os.getpid()}_{time.time_ns()}"
+    admin = sa.create_engine(base, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sa.schema.CreateSchema(name))
+    database = Database(f"{base}{'&' if '?' in base else '?'}options=-csearch_path%3D{name}")
+    yield database
+    database.close()
+    with admin.connect() as connection:
+        connection.execute(sa.schema.DropSchema(name, cascade=True))
+    admin.dispose()
+
+
+def tables(database: Database) -> set[str]:
+    with database.engine.connect() as connection:
+        return set(sa.inspect(connection).get_table_names())
+
+
+def test_migrations_give_what_the_models_say(empty: Database) -> None:
+    assert schema.migrate(empty) == (None, schema.newest())
+    with empty.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    assert tables(empty) == {*Base.metadata.tables, "alembic_version"}
+
+
+def test_every_constraint_has_the_name_that_the_convention_gives_it(empty: Database) -> None:
+    schema.migrate(empty)
+    with empty.engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        for name, table in Base.metadata.tables.items():
+            assert inspector.get_pk_constraint(name)["name"] == f"pk_{name}"
+            found = {key["name"] for key in inspector.get_foreign_keys(name)}
+            assert found == {key.name for key in table.foreign_key_constraints}
+
+
+def test_migrating_twice_changes_nothing_and_downgrading_leaves_nothing(empty: Database) -> None:
+    schema.migrate(empty)
+    assert schema.migrate(empty) == (schema.newest(), schema.newest())
+    with empty.engine.begin() as connection:
+        command.downgrade(schema._config(connection), "base")
+    assert tables(empty) <= {"alembic_version"}
+
+
+def test_several_processes_may_start_at_once(empty: Database) -> None:
+    others = [Database(empty.engine.url.render_as_string(hide_password=False)) for _ in range(3)]
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            results = list(pool.map(schema.migrate, others))
+    finally:
+        for other in others:
+            other.close()
+    assert sorted(before or "" for before, _ in results) == ["", schema.newest(), schema.newest()]
+
+
+def test_a_server_in_production_refuses_an_old_schema(empty: Database, make_settings: Callable[..., Settings]) -> None:
+    secret = "a-long-random-secret-of-the-test"
+    settings = make_settings(
+        mode=Mode.PRODUCTION,
+        database_url=empty.engine.url.render_as_string(hide_password=False),
+        secret_key=secret,
+        worker_token=f"worker-{secret}",
+        organiser_token=f"organiser-{secret}",
+    )
+    with pytest.raises(PlatformFault, match="datacomp migrate"), running(settings):
+        pass
+    schema.migrate(empty)
+    with running(settings) as site:
+        assert site.http.get("/readyz").status_code == 200
