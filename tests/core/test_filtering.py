@@ -338,12 +338,14 @@ def test_scores_cross_the_pipe_in_any_cut() -> None:
 
 def test_a_failure_crosses_the_pipe() -> None:
     file = io.BytesIO()
-    Sender(file).failure((Problem(code="filter-raised", message="m" * 99_999, where="f.py:3"),))
+    for line in (3, 4):  # two processes of one filter: the first counts
+        Sender(file).failure((Problem(code="filter-raised", message="m" * 99_999, where=f"f.py:{line}"),))
     receiver = Receiver(10)
     receiver.feed(file.getvalue())
     with pytest.raises(BadInput) as error:
         receiver.scores()
     assert error.value.problems[0].where == "f.py:3"
+    receiver.feed(b"anything")
 
 
 @pytest.mark.parametrize(
@@ -361,6 +363,8 @@ def test_a_failure_crosses_the_pipe() -> None:
         sent(pieces=[np.zeros(10, np.float32)]) + b"S\x00\x00\x00\x00",
         sent(dtype="bool", pieces=[np.full(10, 2, np.uint8)]),
         sent(pieces=[])[:-5] * 2,
+        b"B\x00\x00\x00\x00" * 2,
+        b"F\x34\x00\x00\x00" + b'{"problems": [{"code": "A <b>", "message": "m"}]}   ',
     ],
 )
 def test_what_does_not_belong_is_refused(data: bytes) -> None:

@@ -73,6 +73,9 @@ def select(pool: Pool, scores: npt.NDArray[Any] | None, rule: str) -> Selection:
     if not isinstance(value, np.ndarray) or value.dtype not in (np.bool_, np.int32):
         hint = "compare the score with a threshold, or write top_fraction(score, 0.3)"
         raise BadInput.of("rule-not-a-choice", f"the rule {rule!r} does not say which rows are kept", hint=hint)
+    if value.dtype == np.int32 and value.size and value.min() < 0:
+        hint = "a rule of integers says how often each row is taken: 0 or more"
+        raise BadInput.of("rule-count-negative", "the rule takes rows less than no times", where=rule, hint=hint)
     nan = np.isnan(scores) if scores is not None and np.issubdtype(scores.dtype, np.floating) else None
     if nan is not None and nan.any():
         value = np.where(nan, value.dtype.type(0), value)

@@ -93,9 +93,10 @@ class Receiver:
         self._scores = bytearray()
 
     def feed(self, block: bytes) -> None:
-        """Take bytes. `BadInput` `filter-result-malformed` at the first that does not belong."""
-        self._buffer += block
-        while len(self._buffer) >= _FRAME.size:
+        """Take bytes. `BadInput` `filter-result-malformed` at the first that does not belong. After a failure nothing
+        counts: a filter's forked processes fail one after another."""
+        self._buffer += block if not self.failure else b""
+        while not self.failure and len(self._buffer) >= _FRAME.size:
             kind, length = _FRAME.unpack_from(self._buffer)
             self._allow(kind, length)
             if len(self._buffer) < _FRAME.size + length:
@@ -113,7 +114,7 @@ class Receiver:
         return np.frombuffer(bytes(self._scores), DTYPES[self.header.dtype])
 
     def _allow(self, kind: bytes, length: int) -> None:
-        if self.ended or self.failure:
+        if self.ended:
             raise _malformed("something follows the end")
         limit = {b"B": 0, b"H": LARGEST_TEXT, b"F": LARGEST_TEXT, b"S": LARGEST_PIECE, b"E": 0}.get(kind)
         if limit is None or length > limit or (kind == b"B" and self.begun):
