@@ -30,7 +30,7 @@ def test_live_from_queued_to_scored(running: Running, browser: Browser) -> None:
         attempt.beat(progress=progress, log="a line\n")
         train = page.locator(".timeline li", has=page.get_by_role("heading", name="Train"))
         expect(train).to_contain_text("10\u202f240 of 20\u202f480 samples, 640 samples/s, about 16 s left · loss 1.25")
-        expect(train).to_contain_text("worker worker-1, attempt 1")
+        expect(train).to_contain_text("Attempt 1 on worker-1")
         expect(train).to_contain_text("Next deadline")
         expect(train.locator("pre.log")).to_have_text("a line")
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from datacomp.problems import Problem
 from datacomp_server.errors import render as render_json
 from datacomp_server.pages.contexts import ErrorPage
+from datacomp_server.pages.security import HEADERS
 from datacomp_server.pages.web import answer, site_for, viewer_or_none
 
 TITLES = {
@@ -45,9 +46,10 @@ def error_page(request: Request, status: int, problems: Sequence[Problem]) -> Re
 
 async def on_fault(request: Request, error: Exception) -> Response:
     """The answer to an exception that nobody expected. Starlette logs it with its trace."""
-    if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
-        return render_json(500, [FAULT])
-    return error_page(request, 500, [FAULT])
+    as_json = request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", "")
+    response = render_json(500, [FAULT]) if as_json else error_page(request, 500, [FAULT])
+    response.headers.update(HEADERS)  # Starlette answers faults outside of all middleware
+    return response
 
 
 def install_error_pages(app: FastAPI) -> None:

@@ -177,7 +177,7 @@ def ordered(rows: Sequence[LeaderboardRow], sort: str, descending: bool) -> list
 def build(board: LeaderboardOut, view: View, task_names: Mapping[str, str]) -> Leaderboard:
     """The table of a board under a view. `task_names` gives tasks their written names."""
     listed = [row for row in board.rows if row.status in LISTED]
-    groups = list(dict.fromkeys(group for row in listed for group in row.groups))
+    groups = _groups(listed)
     tasks = board.tasks if view.all_tasks else []
     pages = max(1, -(-len(listed) // PAGE_SIZE))
     view = replace(view, page=min(view.page, pages))
@@ -205,6 +205,12 @@ def build(board: LeaderboardOut, view: View, task_names: Mapping[str, str]) -> L
         rank_by=board.rank_by,
         generated_at=board.generated_at,
     )
+
+
+def _groups(rows: Sequence[LeaderboardRow]) -> list[str]:
+    """Groups that have a column: not one of which the headline task is the only member, as it has a column already."""
+    found = dict.fromkeys(group for row in rows for group in row.groups)
+    return [group for group in found if any(row.groups.get(group, row.main) != row.main for row in rows)]
 
 
 def _column(view: View, key: str, label: str, title: str = "") -> Column:
