@@ -23,11 +23,15 @@ from datacomp.messages import LeaderboardOut, SubmissionOut
 from datacomp.problems import PlatformFault
 
 BOARD = "filtering-tiny"
+ORGANISER = "organiser"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission of the demo: a named filter run on this machine, or a participant's file from `examples/`."""
+    """One submission of the demo: a named filter run on this machine, or a participant's file from `examples/`.
+
+    What the organiser submits counts as the board's baselines.
+    """
 
     participant: str
     method: str
@@ -38,15 +42,15 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("baselines", "No filter", "The whole pool.", filter_name="no_filter"),
+    Entry(ORGANISER, "No filter", "The whole pool.", filter_name="no_filter"),
     Entry(
-        "baselines",
+        ORGANISER,
         "Basic filter",
         "English, longer than two words, not tiny, not extreme.",
         filter_name="basic_filter",
     ),
     Entry(
-        "baselines",
+        ORGANISER,
         "CLIP score (L/14, top 30%)",
         "The 30% of pairs whose image and caption a reference CLIP finds most alike.",
         filter_name="clip_score",
@@ -100,7 +104,7 @@ def run_demo(data_dir: Path, *, port: int, stop: bool, json_file: Path | None, p
     try:
         platform.announce()
         with timings.part("Make and send four submissions"):
-            receipts = submit_entries(data_dir, platform.url)
+            receipts = submit_entries(platform)
         with timings.part("Filter, train, evaluate"):
             receipts = watch_all(Client(platform.url), [receipt.id for receipt in receipts])
         board = Client(platform.url).leaderboard(board=BOARD)
@@ -139,16 +143,18 @@ def datacomp(*arguments: str) -> None:
         raise PlatformFault.of("command-failed", f"datacomp {' '.join(arguments)} ended with code {done.returncode}")
 
 
-def submit_entries(data_dir: Path, url: str) -> list[SubmissionOut]:
+def submit_entries(platform: LocalPlatform) -> list[SubmissionOut]:
     """Submit what has not been submitted by an earlier demo over this data directory."""
+    url, data_dir = platform.url, platform.data_dir
     memory = data_dir / "demo" / "submitted.json"
     state: dict[str, dict[str, str]] = json.loads(memory.read_text()) if memory.is_file() else {}
     tokens, sent = state.setdefault("tokens", {}), state.setdefault("submissions", {})
+    organiser = platform.secrets["organiser_token"]
     receipts = []
     for entry in ENTRIES:
-        if entry.participant not in tokens:
+        if entry.participant not in {*tokens, ORGANISER}:
             tokens[entry.participant] = Client(url).register(entry.participant, secrets.token_urlsafe(16)).token
-        client = Client(url, tokens[entry.participant])
+        client = Client(url, tokens.get(entry.participant, organiser))
         if entry.method not in sent:
             receipt = client.submit(
                 make_file(entry, data_dir), BOARD, method=entry.method, description=entry.description
@@ -174,11 +180,16 @@ def make_file(entry: Entry, data_dir: Path) -> Path:
 
 
 def watch_all(client: Client, ids: list[str]) -> list[SubmissionOut]:
-    """Show all submissions live until each is final."""
+    """Show all submissions live until each is final; where there is no terminal, a line for every new state."""
+    states: dict[str, str] = {}
     with Live(console=console, refresh_per_second=4) as live:
         while True:
             receipts = [client.submission(submission) for submission in ids]
             live.update(overview(receipts))
+            for receipt in receipts:
+                if not console.is_terminal and states.get(receipt.id) != receipt.state:
+                    console.print(f"{receipt.method}: {receipt.state}")
+                states[receipt.id] = receipt.state
             if all(receipt.final for receipt in receipts):
                 return receipts
             time.sleep(0.5)
