@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +77,10 @@ def riddle(cue: str, candidates: Sequence[Sequence[float]], associations: Sequen
 
 @dataclass
 class ColourModel:
-    """See the module's docstring. Counts what it is asked."""
+    """See the module's docstring. Notes the sizes of the batches it is asked for (threads may ask)."""
 
-    images: int = 0
-    texts: int = 0
+    images: list[int] = field(default_factory=list)
+    texts: list[int] = field(default_factory=list)
     broken: bool = False
 
     def transform(self, image: Image.Image) -> torch.Tensor:
@@ -91,11 +91,11 @@ class ColourModel:
         return torch.tensor([places[0] if places else -1 for places in found])
 
     def embed_image(self, images: torch.Tensor) -> torch.Tensor:
-        self.images += len(images)
+        self.images.append(len(images))
         means = images.mean(dim=(2, 3))
         return torch.nn.functional.normalize(means * (float("nan") if self.broken else 1.0), dim=-1)
 
     def embed_text(self, tokens: torch.Tensor) -> torch.Tensor:
-        self.texts += len(tokens)
+        self.texts.append(len(tokens))
         table = torch.tensor([*COLOURS.values(), (100, 100, 100)], dtype=torch.float32)
         return torch.nn.functional.normalize(table[tokens], dim=-1)

@@ -185,8 +185,8 @@ def test_equal_classifiers_are_built_once_and_every_image_is_embedded_once(tmp_p
         write_task(tmp_path / one.folder, coloured(number, 70)[0])
     model = ColourModel()
     evaluated(suite_of(*tasks), tmp_path, model)
-    assert model.texts == len(NAMES) * len(TEMPLATES)
-    assert model.images == 210
+    assert sum(model.texts) == len(NAMES) * len(TEMPLATES)
+    assert sum(model.images) == 210
 
 
 def test_a_rehearsal_takes_the_first_items_of_each_task(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_rehearsal_takes_the_first_items_of_each_task(tmp_path: Path) -> None:
     model = ColourModel()
     table = evaluated(rehearsal, tmp_path, model)
     assert table["label"] == [*labels[:REHEARSAL_ITEMS].tolist(), *labels[:3].tolist()]
-    assert model.images == REHEARSAL_ITEMS + 3
+    assert sum(model.images) == REHEARSAL_ITEMS + 3
     assert {key: value.n for key, value in score_records(tmp_path / "records.parquet", rehearsal).items()} == {
         "long": REHEARSAL_ITEMS,
         "short": 3,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -15,11 +17,10 @@ from torch.nn.functional import normalize
 from datacomp.problems import BadInput
 from datacomp_worker.evaluation.data import Picture
 
-CHUNK = 32
-"""Images that one thread decodes at a time."""
-TEXTS_CPU, TEXTS_CUDA = 64, 1024
-IMAGES_CPU, IMAGES_CUDA = 64, 256
+BATCH = 64
+"""Images, or texts, that one thread takes at a time."""
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Model(Protocol):
@@ -42,40 +43,35 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Embedder:
-    """Runs one model: images are decoded by `decoders` ahead of need, both towers run in batches without gradients.
+    """Runs one model without gradients, batch by batch, a few batches ahead of need. See `embedder`.
 
-    On a GPU both run under automatic mixed precision; what leaves is float32. Classifiers are kept, because tasks share
-    them (five of DataComp's use ImageNet's classes).
+    On a GPU both towers run under automatic mixed precision; what leaves is float32. Classifiers are kept, because
+    tasks share them (five of DataComp's use ImageNet's classes).
     """
 
     model: Model
     device: str
-    decoders: ThreadPoolExecutor
+    pool: ThreadPoolExecutor
     threads: int
-    """How many there are in `decoders`."""
+    """How many there are in `pool`."""
     _classifiers: dict[tuple[tuple[str, ...], tuple[str, ...]], torch.Tensor] = field(default_factory=dict)
 
     def images(
         self, items: Iterable[Item], picture: Callable[[Item], Picture]
-    ) -> Iterator[tuple[Sequence[Item], torch.Tensor]]:
+    ) -> Iterator[tuple[list[Item], torch.Tensor]]:
         """Items in order, in batches, with the embeddings of their pictures, shape (len(items), d)."""
-        size = IMAGES_CUDA if self.device == "cuda" else IMAGES_CPU
-        batch: list[Item] = []
-        tensors: list[torch.Tensor] = []
-        for some, decoded in self._decoded(items, picture):
-            batch += some
-            tensors.append(decoded)
-            if len(batch) >= size:
-                yield batch, self._embed(self.model.embed_image, torch.cat(tensors))
-                batch, tensors = [], []
-        if batch:
-            yield batch, self._embed(self.model.embed_image, torch.cat(tensors))
+
+        def embed(batch: list[Item]) -> tuple[list[Item], torch.Tensor]:
+            decoded = torch.stack([self.model.transform(picture(item).decode()) for item in batch])
+            return batch, self._embed(self.model.embed_image, decoded)
+
+        return self._ahead(embed, items)
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Embeddings of texts, shape (n, d)."""
-        size = TEXTS_CUDA if self.device == "cuda" else TEXTS_CPU
-        parts = [list(texts[start : start + size]) for start in range(0, len(texts), size)]
-        return torch.cat([self._embed(self.model.embed_text, self.model.tokenizer(part)) for part in parts])
+        return torch.cat(
+            list(self._ahead(lambda part: self._embed(self.model.embed_text, self.model.tokenizer(part)), texts))
+        )
 
     def classifier(self, names: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
         """One unit row a class, shape (classes, d): the mean of its templates' unit embeddings, made unit again."""
@@ -98,19 +94,13 @@ class Embedder:
             )
         return rows
 
-    def _decoded(
-        self, items: Iterable[Item], picture: Callable[[Item], Picture]
-    ) -> Iterator[tuple[list[Item], torch.Tensor]]:
-        """Chunks of items with their transformed images, a bounded number of them ahead."""
-
-        def decode(some: list[Item]) -> tuple[list[Item], torch.Tensor]:
-            return some, torch.stack([self.model.transform(picture(item).decode()) for item in some])
-
+    def _ahead(self, work: Callable[[list[Item]], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """`work` over batches of items in the pool, results in order; a bounded number of batches is held."""
         source = iter(items)
-        waiting: deque[Future[tuple[list[Item], torch.Tensor]]] = deque()
+        waiting: deque[Future[Result]] = deque()
         try:
-            while some := list(islice(source, CHUNK)):
-                waiting.append(self.decoders.submit(decode, some))
+            while batch := list(islice(source, BATCH)):
+                waiting.append(self.pool.submit(work, batch))
                 if len(waiting) > 2 * self.threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -118,3 +108,19 @@ class Embedder:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def embedder(model: Model, device: str) -> Iterator[Embedder]:
+    """An embedder that uses every processor: one batch a thread, and PyTorch itself on one thread.
+
+    So small models keep all cores busy, also where other programs run, and the embeddings do not depend on how many
+    cores there are.
+    """
+    threads, before = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, "embed") as pool:
+            yield Embedder(model, device, pool, threads)
+    finally:
+        torch.set_num_threads(before)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from datacomp.problems import PlatformFault, Problem
 from datacomp.suite import REHEARSAL_ITEMS, Kind, Suite, Task
 from datacomp_worker.evaluation import attributes, retrieval, winogavil, zeroshot
 from datacomp_worker.evaluation.data import TaskFolder
-from datacomp_worker.evaluation.model import Embedder, Model
+from datacomp_worker.evaluation.model import Embedder, Model, embedder
 from datacomp_worker.evaluation.records import Block, RecordWriter
 
 Records = Callable[[TaskFolder, Embedder, int | None], Iterator[Block]]
@@ -45,16 +43,14 @@ def evaluate_suite(
     if not suite_dir.is_dir():
         hint = "put the suite's wds_* folders there, or set DATACOMP_SUITES_DIR"
         raise PlatformFault.of("suite-missing", f"this worker has no data of {suite.id}", str(suite_dir), hint)
-    threads = os.cpu_count() or 1
     problems: list[Problem] = []
-    with RecordWriter(path) as writer, ThreadPoolExecutor(threads, "decode") as decoders:
-        embedder = Embedder(model, device, decoders, threads)
+    with RecordWriter(path) as writer, embedder(model, device) as engine:
         for done, task in enumerate(suite.tasks):
             before = writer.count
             tick(done, task, 0)
             try:
                 folder = TaskFolder.of(task, suite_dir)
-                for block in KINDS[task.kind](folder, embedder, REHEARSAL_ITEMS if suite.rehearsal else None):
+                for block in KINDS[task.kind](folder, engine, REHEARSAL_ITEMS if suite.rehearsal else None):
                     writer.write(task.key, block)
                     tick(done, task, writer.count - before)
             except PlatformFault as fault:
