@@ -43,17 +43,6 @@ TAGS = [
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Database and storage are opened when it starts, and closed when it ends."""
-    settings = settings or load_settings()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        platform: Platform = await run_in_threadpool(start, settings)
-        app.state.database, app.state.storage = platform.database, platform.storage
-        try:
-            yield
-        finally:
-            await run_in_threadpool(platform.database.close)
-
     app = FastAPI(
         title="DataComp",
         version=__version__,
@@ -62,9 +51,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,  # the usual page loads its scripts from elsewhere; ours is in pages/reference.py
         redoc_url=None,
-        lifespan=lifespan,
+        lifespan=_lifespan,
     )
-    app.state.settings = settings
+    app.state.settings = settings or load_settings()
     for router in (
         accounts_router,
         boards_router,
@@ -79,3 +68,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_handlers(app)
     install_pages(app)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    platform: Platform = await run_in_threadpool(start, app.state.settings)
+    app.state.database, app.state.storage = platform.database, platform.storage
+    try:
+        yield
+    finally:
+        await run_in_threadpool(platform.database.close)

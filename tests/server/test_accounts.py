@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-import pytest
 import sqlalchemy as sa
-from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, codes, running
+from server_site import ONLY_SQLITE, ORGANISER_TOKEN, WORKER_TOKEN, Site, codes, running
 
 from datacomp_server.accounts.models import ApiToken, User
 from datacomp_server.settings import Settings
@@ -12,6 +11,7 @@ from datacomp_server.settings import Settings
 ADA = {"name": "ada", "password": "correct horse", "email": "ada@example.org"}
 
 
+@ONLY_SQLITE
 def test_registering_gives_a_token_that_works(site: Site) -> None:
     made = site.http.post("/api/accounts", json=ADA)
     assert made.status_code == 201
@@ -20,13 +20,14 @@ def test_registering_gives_a_token_that_works(site: Site) -> None:
     assert me.json() == {"name": "ada", "role": "participant"}
 
 
-@pytest.mark.parametrize("name", ["ada", "ADA", "worker", "Organiser"])
-def test_names_are_taken_once_whatever_their_case(site: Site, name: str) -> None:
+def test_names_are_taken_once_whatever_their_case(site: Site) -> None:
     site.headers("ada")
-    reply = site.http.post("/api/accounts", json=ADA | {"name": name})
-    assert (reply.status_code, codes(reply)) == (409, ["name-taken"])
+    for name in ("ada", "ADA", "worker", "Organiser"):
+        reply = site.http.post("/api/accounts", json=ADA | {"name": name})
+        assert (reply.status_code, codes(reply)) == (409, ["name-taken"])
 
 
+@ONLY_SQLITE
 def test_a_password_gives_further_tokens_and_a_wrong_one_none(site: Site) -> None:
     site.http.post("/api/accounts", json=ADA)
     good = site.http.post("/api/tokens", json={"name": "Ada", "password": ADA["password"], "label": "laptop"})
@@ -36,6 +37,7 @@ def test_a_password_gives_further_tokens_and_a_wrong_one_none(site: Site) -> Non
         assert (reply.status_code, codes(reply)) == (401, ["credentials-wrong"])
 
 
+@ONLY_SQLITE
 def test_no_secret_is_stored(site: Site) -> None:
     token = site.http.post("/api/accounts", json=ADA).json()["token"]
     with site.database.read() as session:
@@ -48,6 +50,7 @@ def test_no_secret_is_stored(site: Site) -> None:
         assert secret not in everything
 
 
+@ONLY_SQLITE
 def test_dead_tokens_are_told_apart_from_none(site: Site) -> None:
     none = site.http.get("/api/accounts/me")
     assert (none.status_code, codes(none), none.headers["www-authenticate"]) == (401, ["not-signed-in"], "Bearer")
@@ -55,6 +58,7 @@ def test_dead_tokens_are_told_apart_from_none(site: Site) -> None:
     assert (dead.status_code, codes(dead)) == (401, ["token-dead"])
 
 
+@ONLY_SQLITE
 def test_closed_registration(make_settings: Callable[..., Settings]) -> None:
     with running(make_settings(registration_open=False)) as site:
         reply = site.http.post("/api/accounts", json=ADA)
@@ -68,6 +72,7 @@ def test_provisioned_accounts_survive_a_restart_and_a_new_token(make_settings: C
             assert me.json() == {"name": "organiser", "role": "organiser"}
 
 
+@ONLY_SQLITE
 def test_a_browser_session_writes_only_with_its_token(site: Site) -> None:
     site.http.post("/api/accounts", json=ADA)
     from datacomp_server.accounts.service import AccountService

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from server_site import Site, codes, write_boards
+from server_site import ONLY_SQLITE, Site, codes, write_boards
 from typer.testing import CliRunner
 
 from datacomp.cli import build
 from datacomp.problems import BadInput, PlatformFault
 from datacomp_server.settings import load_settings
 
-ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 LONG = "long-enough-to-be-a-secret"
 
 
 # --- health
 
 
+@ONLY_SQLITE
 def test_ready_when_everything_is_in_order(site: Site) -> None:
     assert site.http.get("/healthz").json() == {"status": "ok"}
     assert site.http.get("/readyz").json() == {"status": "ok"}
@@ -170,6 +170,7 @@ def test_an_organiser_at_the_console(command: Callable[..., str], site: Site) ->
         command("admin", "new-token", "nobody")
 
 
+@ONLY_SQLITE
 def test_checking_boards_changes_nothing(command: Callable[..., str], site: Site, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from server_site import Site, uids
+from server_site import ONLY_SQLITE, Site, uids
 
 from datacomp_server.boards.models import Board
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = ONLY_SQLITE
 
 ANYBODY = {"anonymous", "owner", "other", "organiser", "worker"}
 SIGNED_IN = ANYBODY - {"anonymous"}

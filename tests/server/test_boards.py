@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from server_site import ONE_BOARD, running, uids, write_boards
+from server_site import ONE_BOARD, ONLY_SQLITE, running, uids, write_boards
 
 from datacomp.problems import BadInput
 from datacomp_server.boards.config import read_boards
@@ -92,6 +92,7 @@ def test_what_entries_depend_on_is_frozen_once_there_is_one(make_settings: Calla
     ]
 
 
+@ONLY_SQLITE
 def test_a_board_without_entries_may_still_change(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     with running(settings):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from server_site import WORKER_TOKEN, Site, running, uids
+from server_site import ONLY_SQLITE, WORKER_TOKEN, Site, running, uids
 
 from datacomp.messages import RunState
 from datacomp.problems import PlatformFault
@@ -24,8 +24,6 @@ from datacomp_server.runs.dispatcher import Dispatcher
 from datacomp_server.runs.doorbell import Doorbell
 from datacomp_server.settings import Settings
 from datacomp_server.submissions.models import Submission
-
-ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @contextmanager
@@ -55,6 +53,7 @@ def test_what_is_owed_is_rung_once(site: Site) -> None:
     assert all(row.delivered_at for row in outbox(site))
 
 
+@ONLY_SQLITE
 def test_a_ring_that_failed_stays_owed(site: Site) -> None:
     site.submit("ada", uids(1))
 
@@ -82,6 +81,7 @@ def test_a_lost_ring_is_rung_again_and_rings_do_not_pile_up(site: Site) -> None:
         assert dispatcher.ring_again() == [], "one still lies there"
 
 
+@ONLY_SQLITE
 def test_claimed_runs_are_not_rung_for(site: Site) -> None:
     site.submit("ada", uids(1))
     site.worker().must_claim()
@@ -130,7 +130,7 @@ def test_the_loop_survives_a_broker_that_is_away(make_settings: Callable[..., Se
         with dispatching(site) as dispatcher:
             thread = threading.Thread(target=dispatcher.run, args=(stop,))
             thread.start()
-            time.sleep(0.3)
+            time.sleep(0.1)
             assert thread.is_alive()
             stop.set()
             thread.join(timeout=10)

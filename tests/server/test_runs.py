@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from server_site import Attempt, Site, codes, digest, records, running, uids, write_boards
+from server_site import ONLY_SQLITE, Attempt, Site, codes, digest, records, running, uids, write_boards
 
 from datacomp.messages import DedupMode, RunState, Stage, SubmissionKind
 from datacomp_server.clock import now
@@ -96,6 +96,7 @@ def test_all_stages_to_a_score_that_the_server_computed(site: Site) -> None:
     }  # fmt: skip
 
 
+@ONLY_SQLITE
 def test_stages_are_handed_the_outputs_and_results_before_them(site: Site) -> None:
     content = uids(2)
     site.submit("ada", content)
@@ -111,12 +112,14 @@ def test_stages_are_handed_the_outputs_and_results_before_them(site: Site) -> No
     assert evaluate.fetch("nothing").status_code == 404
 
 
+@ONLY_SQLITE
 def test_code_is_filtered_before_the_subset(site: Site) -> None:
     receipt = site.score("ada", b"print('a filter')", kind="code", filename="my_filter.py")
     assert [run.stage.value for run in receipt.runs] == ["validate", "filter", "subset", "train", "evaluate"]
     assert receipt.state == "scored"
 
 
+@ONLY_SQLITE
 def test_a_result_must_be_of_the_stage_the_scale_and_the_suite(site: Site) -> None:
     site.submit("ada", uids(3))
     worker = site.worker()
@@ -137,6 +140,7 @@ def test_a_result_must_be_of_the_stage_the_scale_and_the_suite(site: Site) -> No
     assert codes(evaluate.finish(result=result | {"suite_digest": "0" * 64})) == ["suite-differs"]
 
 
+@ONLY_SQLITE
 def test_records_that_do_not_fit_the_suite_are_refused(site: Site) -> None:
     site.submit("ada", uids(4))
     evaluate = site.worker().work_until(Stage.EVALUATE)
@@ -190,6 +194,7 @@ def test_a_run_whose_lease_ran_out_goes_to_another_worker(site: Site) -> None:
     assert "attempt 2, on eager" in run.log_tail
 
 
+@ONLY_SQLITE
 def test_a_heartbeat_extends_the_lease(site: Site) -> None:
     receipt = site.submit("ada", uids(8))
     attempt = site.worker("steady").must_claim()
@@ -214,6 +219,7 @@ def test_a_worker_that_keeps_falling_silent_ends_as_our_fault(site: Site) -> Non
     assert failed.failure.problems[0].code == "lease-lost"
 
 
+@ONLY_SQLITE
 def test_training_goes_on_from_the_newest_checkpoint(site: Site) -> None:
     site.submit("ada", uids(9))
     first = site.worker("first").work_until(Stage.TRAIN)
@@ -272,6 +278,7 @@ def test_cancelling_asks_the_worker_to_stop(site: Site) -> None:
     assert site.act("ada", receipt.id, "cancel").status_code == 200
 
 
+@ONLY_SQLITE
 def test_cancelling_before_any_work_gives_the_quota_back(site: Site) -> None:
     receipt = site.submit("ada", uids(13))
     assert site.act("ada", receipt.id, "cancel").json()["quota_refunded"] is True
@@ -292,6 +299,7 @@ def test_finished_work_with_the_same_inputs_is_taken_over(site: Site) -> None:
     assert [run.reused_from for run in third.runs] == [run.id for run in first.runs]
 
 
+@ONLY_SQLITE
 def test_other_inputs_are_worked_on(site: Site) -> None:
     site.score("ada", uids(15))
     other = site.submit("grace", uids(16))
@@ -299,6 +307,7 @@ def test_other_inputs_are_worked_on(site: Site) -> None:
     assert site.worker().work() == 4
 
 
+@ONLY_SQLITE
 def test_outputs_that_are_gone_are_made_again(site: Site) -> None:
     content = uids(17)
     site.score("ada", content)
@@ -330,6 +339,7 @@ def test_several_seeds_are_averaged(make_settings: Callable[..., Settings]) -> N
         assert (scored.score.average, scored.score.seeds) == (0.5, 2)
 
 
+@ONLY_SQLITE
 def test_a_rehearsal_is_scored_and_never_ranked(site: Site) -> None:
     receipt = site.score("ada", uids(19), rehearsal=True)
     assert (receipt.state, receipt.final, receipt.rehearsal) == ("scored", True, True)
@@ -358,6 +368,7 @@ def test_the_queue_says_positions_and_who_serves(site: Site) -> None:
     assert [worker["name"] for worker in queue["workers"]] == ["idle"]
 
 
+@ONLY_SQLITE
 def test_figures_that_json_cannot_carry_are_left_out(site: Site) -> None:
     receipt = site.submit("ada", uids(25))
     attempt = site.worker().must_claim()

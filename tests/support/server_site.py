@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
 
 POSTGRES, REDIS = "DATACOMP_TEST_POSTGRES", "DATACOMP_TEST_REDIS"
+ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what does not depend on the database: PostgreSQL is spared."""
 WORKER_TOKEN, ORGANISER_TOKEN = "worker-token-of-the-tests", "organiser-token-of-the-tests"
 DIGEST = "0123456789abcdef" * 4
 _TASK = {"kind": "zeroshot", "metric": "acc1", "chance": 0.25, "size": 8}
@@ -341,11 +343,18 @@ def codes(reply: Any) -> list[str]:
     return [problem["code"] for problem in reply.json()["problems"]]
 
 
-@contextmanager
-def running(settings: Settings) -> Iterator[Site]:
-    """The application, started."""
+@cache
+def application() -> FastAPI:
+    """One application for all tests: what it serves from is in its state, and making it anew takes longer."""
     from datacomp_server.app import create_app
 
-    app = create_app(settings)
+    return create_app(Settings())
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Site]:
+    """The application, started with these settings."""
+    app = application()
+    app.state.settings = settings
     with TestClient(app, base_url="http://testserver") as http:
         yield Site(settings, app, http)
