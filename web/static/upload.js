@@ -14,9 +14,10 @@ function say(text, share) {
   else bar.value = share;
 }
 
-/** Put the answer's page in place: the same form with its problems, or an error page. */
+/** Put the answer's page in place: the same form with its problems, or an error page. False if it is no page of ours. */
 function showAnswer(html) {
   const answer = new DOMParser().parseFromString(html, "text/html");
+  if (!answer.getElementById("content")) return false;
   const file = field("file");
   document.title = answer.title;
   document.getElementById("content").replaceWith(document.importNode(answer.getElementById("content"), true));
@@ -25,13 +26,15 @@ function showAnswer(html) {
   start();
   document.getElementById("content").focus();
   scrollTo(0, 0);
+  return true;
 }
 
 function send(event) {
   event.preventDefault();
   const sent = event.currentTarget;
   const limit = Number(field("board").selectedOptions[0].dataset.limit);
-  if (field("file").files[0].size > limit) {
+  const file = field("file").files[0];
+  if (file && file.size > limit) {
     say(`This board takes at most ${sizeOf(limit)}; the file is larger.`, 0);
     return;
   }
@@ -48,8 +51,9 @@ function send(event) {
   request.addEventListener("load", () => {
     if (request.status === 200 && new URL(request.responseURL).pathname !== new URL(sent.action).pathname) {
       location.assign(request.responseURL);
-    } else {
-      showAnswer(request.responseText);
+    } else if (!showAnswer(request.responseText)) {
+      button.disabled = false;
+      say(`The server's answer (${request.status}) cannot be shown. See under your account whether it was handed in.`, 0);
     }
   });
   request.addEventListener("error", () => {

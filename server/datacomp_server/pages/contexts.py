@@ -147,7 +147,6 @@ class Step:
     queue: str
     worker: str | None
     attempts: int
-    queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     took: timedelta | None
@@ -190,8 +189,6 @@ class ReceiptPage(Page):
     failed_step: Step | None
     groups: list[ScoreGroup]
     commands: list[str]
-    may_change: bool
-    """Whether the viewer owns it or is an organiser."""
     can_cancel: bool
     can_withdraw: bool
     has_manifest: bool

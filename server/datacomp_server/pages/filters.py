@@ -140,20 +140,4 @@ def safe_link(value: str) -> str | None:
     return value
 
 
-ALL = (
-    number,
-    score,
-    delta,
-    figure,
-    size,
-    moment,
-    day,
-    clock,
-    iso,
-    duration,
-    short,
-    scientific,
-    sentence,
-    coded,
-    safe_link,
-)
+ALL = (number, score, delta, figure, size, moment, day, clock, iso, duration, short, sentence, coded, safe_link)

@@ -50,7 +50,7 @@ CURVE_WIDTH, CURVE_HEIGHT, CURVE_POINTS = 100.0, 40.0, 200
 def build_receipt(
     site: Site, receipt: SubmissionOut, *, may_change: bool, problems: list[Problem] | None = None
 ) -> ReceiptPage:
-    """The context of a receipt as seen at `site.now`."""
+    """The context of a receipt as seen at `site.now`; `may_change`: by its owner or an organiser."""
     seeds = len({run.seed for run in receipt.runs if run.stage is Stage.TRAIN})
     steps = [_step(run, site.now, seeds) for run in receipt.runs]
     failed = next((step for step, run in zip(steps, receipt.runs, strict=True) if run.failure), None)
@@ -63,7 +63,6 @@ def build_receipt(
         failed_step=failed if receipt.failure else None,
         groups=score_groups(receipt.score),
         commands=commands_of(receipt, site.public_url),
-        may_change=may_change,
         can_cancel=may_change and not receipt.final,
         can_withdraw=may_change and receipt.state == "scored",
         has_manifest=has_manifest(receipt),
@@ -110,7 +109,6 @@ def _step(run: RunOut, now: datetime, seeds: int) -> Step:
         queue=run.queue,
         worker=run.worker,
         attempts=run.attempts,
-        queued_at=run.queued_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
         took=ended - run.started_at if ended and run.started_at else None,

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from datacomp.problems import DatacompError, PlatformFault
@@ -130,6 +131,8 @@ async def read_form(request: Request, limit: int) -> FormData:
             return await FormParser(request.headers, limited()).parse()
     except (MultiPartException, UnicodeDecodeError) as error:
         raise Malformed.of("form-malformed", f"the form cannot be read: {error}") from error
+    except ClientDisconnect as error:
+        raise Malformed.of("upload-cut", "the connection ended before the form did", hint="send it again") from error
     except OSError as error:
         raise spool_fault(error) from error
     raise Malformed.of("form-malformed", "this is not a form")
