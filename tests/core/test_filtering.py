@@ -193,6 +193,8 @@ def test_expressions_over_columns(pool: Pool) -> None:
         ("top_fraction(score, 3)", 1),
         ("__import__('os')", 1),
         ("uid_order > 3", 1),
+        ("words > 1 and uid > 1", 15),
+        ("score > 1 / 0", 11),
     ],
 )
 def test_errors_point_at_the_column_of_the_text(pool: Pool, rule: str, column: int) -> None:

@@ -116,6 +116,8 @@ class _Evaluator:
             hint = f"names here: {', '.join((['score'] if self.scores is not None else []) + known)}"
             raise error_at(self.text, node.at, f"there is no column {node.name!r}", hint)
         values = np.asarray(self.pool.column(node.name))
+        if values.dtype.kind == "V":
+            raise error_at(self.text, node.at, f"{node.name!r} is an identifier: rules do not compute with it")
         return np.array((*column.vocabulary, ""))[values] if column.vocabulary is not None else values
 
     def number(self, node: Node) -> Any:
@@ -133,7 +135,10 @@ class _Evaluator:
     def binary(self, node: Binary) -> npt.NDArray[Any]:
         with np.errstate(all="ignore"):
             if node.sign in _ARITHMETIC:
-                result = _ARITHMETIC[node.sign](self.number(node.left), self.number(node.right))
+                try:
+                    result = _ARITHMETIC[node.sign](self.number(node.left), self.number(node.right))
+                except ArithmeticError as error:  # of two plain numbers; columns give inf or NaN
+                    raise error_at(self.text, node.at, f"this cannot be computed: {error}") from error
             else:
                 left, right = self.value(node.left), self.value(node.right)
                 if _is_text(left) != _is_text(right) or (_is_text(left) and node.sign not in {"==", "!="}):
