@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 from page_examples import board, row, table
+from small_pool import SmallPool
 
+from datacomp.filtering import score_pool, select
+from datacomp.filtering.load import load_filter
+from datacomp.pool import ingest
 from datacomp_server.pages import filters
 from datacomp_server.pages.contexts import SubmitValues
-from datacomp_server.pages.public import write_csv
+from datacomp_server.pages.public import FILTER_EXAMPLE, write_csv
 from datacomp_server.pages.receipts import leaves
 from datacomp_server.pages.security import form_token, local_path, same
 from datacomp_server.pages.submit import MESSAGES, Upload, field_problems, safe_name
@@ -150,6 +154,15 @@ def test_pages_of_a_long_table() -> None:
 def test_a_group_of_the_headline_task_alone_has_no_second_column() -> None:
     rows = [row(1, "a", 0.5, groups={"main": 0.71, "shift": 0.4}, main=0.71), row(2, "b", 0.4, groups={"shift": 0.3})]
     assert [column.label for column in build(table(rows), View("/b"), {}).groups] == ["Dist. shifts"]
+
+
+def test_the_filter_shown_in_the_docs_runs(tmp_path: Path) -> None:
+    SmallPool().write(tmp_path / "pool")
+    pool = ingest(tmp_path / "pool", processes=1)
+    (tmp_path / "my_filter.py").write_text(FILTER_EXAMPLE)
+    shown = load_filter(str(tmp_path / "my_filter.py"), {})
+    kept = select(pool, score_pool(shown, pool).values, shown.rule).kept
+    assert 0.25 < kept / pool.rows < 0.4
 
 
 def test_csv_is_no_formula() -> None:
