@@ -5,11 +5,12 @@ Server and worker never import each other; this module is what they share.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from datacomp.problems import Problem
 
@@ -149,7 +150,12 @@ class Progress(Message):
     """Units per second."""
     note: str = ""
     values: dict[str, float] = {}
-    """Further figures, for instance `{"loss": 4.2}`."""
+    """Further figures, for instance `{"loss": 4.2}`. Those that JSON cannot carry (NaN) are left out."""
+
+    @field_validator("values")
+    @classmethod
+    def _only_finite(cls, values: dict[str, float]) -> dict[str, float]:
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 class Heartbeat(Message):

@@ -88,9 +88,13 @@ def find_viewer(
     with database.read() as session:
         accounts = AccountService(session, settings)
         viewer = accounts.viewer_of_token(token) if token is not None else accounts.viewer_of_cookie(cookie or "")
+        due = token is not None and viewer is not None and accounts.use_is_due(token)
     if token is not None:
         if viewer is None:
             raise Unauthorised.of("token-dead", "the token is unknown or expired", hint="sign in: datacomp login URL")
+        if due:
+            with database.write() as session:
+                AccountService(session, settings).note_use(token)
         return viewer
     if viewer is not None and request.method not in SAFE_METHODS and request.url.path.startswith("/api/"):
         sent = request.headers.get(CSRF_HEADER, "")

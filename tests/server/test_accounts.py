@@ -18,6 +18,9 @@ def test_registering_gives_a_token_that_works(site: Site) -> None:
     token = made.json()["token"]
     me = site.http.get("/api/accounts/me", headers={"Authorization": f"Bearer {token}"})
     assert me.json() == {"name": "ada", "role": "participant"}
+    with site.database.read() as session:
+        used = session.scalar(sa.select(ApiToken.last_used_at).join(User).where(User.name == "ada"))
+    assert used is not None
 
 
 def test_names_are_taken_once_whatever_their_case(site: Site) -> None:

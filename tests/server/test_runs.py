@@ -1,5 +1,6 @@
 """The life of runs, driven over HTTP as workers drive it."""
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -7,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from server_site import ONLY_SQLITE, Attempt, Site, codes, digest, records, running, uids, write_boards
 
-from datacomp.messages import DedupMode, RunState, Stage, SubmissionKind
+from datacomp.messages import DedupMode, Heartbeat, Progress, RunState, Stage, SubmissionKind
 from datacomp_server.clock import now
 from datacomp_server.models import Attempt as AttemptRow
 from datacomp_server.models import Run
@@ -378,6 +379,10 @@ def test_figures_that_json_cannot_carry_are_left_out(site: Site) -> None:
     progress = site.receipt(receipt.id).runs[0].progress
     assert progress is not None
     assert (progress.values, progress.rate) == ({"ok": 1}, None)
+    diverged = Heartbeat(fence=1, progress=Progress(done=1, unit="steps", values={"loss": math.nan}))
+    body = diverged.model_dump_json()
+    reply = site.http.post(f"{attempt.path}/heartbeat", content=body, headers=attempt.worker.json_headers)
+    assert reply.status_code == 200, "a loss that is not a number must not cost the run its lease"
 
 
 def test_a_log_keeps_its_tail(site: Site) -> None:

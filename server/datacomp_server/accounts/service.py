@@ -16,6 +16,7 @@ from datacomp_server.clock import now
 from datacomp_server.errors import Conflict, Forbidden, NotFound, Unauthorised
 from datacomp_server.settings import Settings
 
+USE_NOTED_EVERY = timedelta(hours=1)
 RESERVED_NAMES = frozenset({"worker", "organiser", "admin", "system", "datacomp", "published"})
 
 
@@ -146,6 +147,17 @@ class AccountService:
         if row is None or (row.expires_at is not None and row.expires_at <= now()):
             return None
         return Viewer(row.user.id, row.user.name, row.user.role)
+
+    def use_is_due(self, token: str) -> bool:
+        """Whether it is time to note that a token is in use: once an hour, so that reading need not write."""
+        row = self.accounts.token(hash_secret(token))
+        return row is not None and (row.last_used_at is None or now() - row.last_used_at > USE_NOTED_EVERY)
+
+    def note_use(self, token: str) -> None:
+        """Note that a token is in use now."""
+        row = self.accounts.token(hash_secret(token))
+        if row is not None:
+            row.last_used_at = now()
 
     def provision(self, name: str, role: Role, secret: str, label: str) -> None:
         """Make sure that an account of that role exists and that `secret` is one of its tokens. Idempotent."""

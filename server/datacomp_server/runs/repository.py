@@ -33,11 +33,6 @@ class RunRepository:
         query = select(Run).where(Run.submission_id == submission_id).order_by(Run.position)
         return list(self.session.scalars(query.execution_options(populate_existing=True)))
 
-    def of_submissions(self, submission_ids: Sequence[str]) -> list[Run]:
-        """The runs of several submissions, in order."""
-        query = select(Run).where(Run.submission_id.in_(submission_ids)).order_by(Run.submission_id, Run.position)
-        return list(self.session.scalars(query))
-
     def get(self, run_id: str) -> Run | None:
         """The run of that id, as it is now."""
         return self.session.get(Run, run_id, populate_existing=True)
@@ -134,10 +129,6 @@ class RunRepository:
         seen = {"queues": queues, "busy": busy, "last_seen": at}
         statement = insert(Worker).values(name=name, first_seen=at, **seen)
         self.session.execute(statement.on_conflict_do_update(index_elements=[Worker.name], set_=seen))
-
-    def workers(self) -> list[Worker]:
-        """All workers ever seen, by name."""
-        return list(self.session.scalars(select(Worker).order_by(Worker.name)))
 
     def workers_since(self, since: datetime) -> list[Worker]:
         """Workers seen since a time."""

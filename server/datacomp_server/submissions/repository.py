@@ -35,27 +35,10 @@ class SubmissionRepository:
         query = select(Submission).where(Submission.id == submission_id).with_for_update(of=Submission)
         return self.session.scalar(query.execution_options(populate_existing=True))
 
-    def listed(
-        self,
-        *,
-        user_id: str | None,
-        board: str | None,
-        states_not: frozenset[str],
-        rehearsals: bool,
-        limit: int,
-        offset: int,
-    ) -> list[Submission]:
-        """Submissions, newest first."""
-        query = select(Submission).order_by(Submission.created_at.desc(), Submission.id).limit(limit).offset(offset)
-        if user_id is not None:
-            query = query.where(Submission.user_id == user_id)
-        if board is not None:
-            query = query.where(Submission.board_name == board)
-        if states_not:
-            query = query.where(Submission.state.not_in(states_not))
-        if not rehearsals:
-            query = query.where(~Submission.rehearsal)
-        return list(self.session.scalars(query))
+    def of_user(self, user_id: str, limit: int, offset: int) -> list[Submission]:
+        """An account's submissions, newest first."""
+        query = select(Submission).where(Submission.user_id == user_id).limit(limit).offset(offset)
+        return list(self.session.scalars(query.order_by(Submission.created_at.desc(), Submission.id)))
 
     def stale_uploads(self, before: datetime) -> list[str]:
         """Submissions opened before a time whose file never came."""

@@ -95,15 +95,7 @@ class SubmissionService:
 
     def list_own(self, viewer: Viewer, *, limit: int = 200, offset: int = 0) -> list[SubmissionLine]:
         """The viewer's submissions, newest first, in whatever state."""
-        rows = self.submissions.listed(
-            user_id=viewer.user_id,
-            board=None,
-            states_not=frozenset(),
-            rehearsals=True,
-            limit=limit,
-            offset=offset,
-        )
-        return [self._line(row) for row in rows]
+        return [self._line(row) for row in self.submissions.of_user(viewer.user_id, limit, offset)]
 
     def manifest(self, submission_id: str, viewer: Viewer | None) -> ManifestOut:
         """Everything that the result depends on, by digest; `Conflict` while there is no result."""

@@ -11,8 +11,6 @@ UPLOADING, SCORED, REJECTED, FAILED, CANCELLED, WITHDRAWN = (
     "uploading", "scored", "rejected", "failed", "cancelled", "withdrawn",
 )  # fmt: skip
 FINAL = frozenset({SCORED, REJECTED, FAILED, CANCELLED, WITHDRAWN})
-PUBLIC_NEVER = frozenset({UPLOADING, REJECTED, FAILED, CANCELLED, WITHDRAWN})
-"""States in which a submission is its participant's and the organisers' business only."""
 
 DOING = {
     Stage.VALIDATE: "validating",
