@@ -100,8 +100,8 @@ def problems_of(error: RequestValidationError) -> list[Problem]:
     return [
         Problem(
             code="request-invalid",
-            message=str(item["msg"]),
-            where=".".join(str(part) for part in item["loc"]),
+            message=_sayable(item["msg"]),
+            where=_sayable(".".join(str(part) for part in item["loc"])),
         )
         for item in error.errors()
     ]
@@ -148,6 +148,11 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(sqlalchemy.exc.OperationalError, on_database)
     app.add_exception_handler(sqlalchemy.exc.TimeoutError, on_database)
+
+
+def _sayable(text: str) -> str:
+    """Text that an answer can carry: names of unknown fields are whatever was sent."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _wants_html(request: Request) -> bool:

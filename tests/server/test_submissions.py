@@ -63,6 +63,18 @@ def test_a_malformed_body_is_refused_with_its_fields(site: Site) -> None:
     assert {problem["where"] for problem in reply.json()["problems"]} == {"body.digest", "body.size", "body.typo"}
 
 
+def test_what_no_database_can_hold_is_refused_or_cleaned(site: Site) -> None:
+    headers = {**site.headers("ada"), "Content-Type": "application/json"}
+    for body in (b'{"\\ud800": 1}', b'{"method": "\\ud800"}', b"{", b"[]", b"\xff", b'{"size": 1e400}', b""):
+        reply = site.http.post("/api/submissions", content=body, headers=headers)
+        assert reply.status_code in {400, 422}, body
+        assert set(codes(reply)) <= {"request-invalid", "http-error"}
+    receipt = site.open("ada", b"x", method="nul \x00 inside", description="\x00")
+    assert site.receipt(receipt.id).method == "nul \ufffd inside"
+    for address in ("/api/submissions/%00", "/api/boards/%00", "/api/leaderboard?scale=%00", "/api/submissions/%FF"):
+        assert site.http.get(address).status_code == 404
+
+
 # --- uploads
 
 

@@ -48,6 +48,7 @@ class Dispatcher:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`; a database or broker that is away is waited for."""
         pause = self.settings.dispatch_seconds
+        log.info("dispatching; queues that nobody serves are rung again every %g s", self.settings.ring_again_seconds)
         while not stop.wait(pause):
             try:
                 self.step()
