@@ -45,6 +45,8 @@ submissions_per_day = 1
 max_upload_bytes = 4096
 """
 PASSWORD = "correct horse battery"
+PATIENCE = 30_000
+"""Milliseconds until something that does not appear is a failure: long, for machines that are busy."""
 REFUSED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
 """Chromium's own note about a page that is a refusal."""
 
@@ -116,7 +118,7 @@ class Person:
     def open(self, path: str) -> Page:
         """A page of the site in a new tab."""
         page = self.context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(self.url + path, wait_until="domcontentloaded")
