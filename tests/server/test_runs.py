@@ -1,7 +1,9 @@
 """The life of runs, driven over HTTP as workers drive it."""
 
 import math
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -394,3 +396,16 @@ def test_a_log_keeps_its_tail(site: Site) -> None:
     tail = site.receipt(receipt.id).runs[0].log_tail
     assert len(tail.encode()) <= site.settings.log_tail_bytes
     assert "the end" in tail
+
+
+def test_one_run_is_claimed_by_one_of_many_workers(site: Site) -> None:
+    site.submit("ada", uids(28))
+    barrier = threading.Barrier(8)
+
+    def claim(number: int) -> Attempt | None:
+        barrier.wait()
+        return site.worker(f"worker-{number}").claim()
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [attempt for attempt in pool.map(claim, range(8)) if attempt is not None]
+    assert [(attempt.job.stage, attempt.job.fence) for attempt in claimed] == [(Stage.VALIDATE, 1)]
