@@ -200,6 +200,7 @@ def test_a_rehearsal_takes_the_first_items_of_each_task(tmp_path: Path) -> None:
     table = evaluated(rehearsal, tmp_path, model)
     assert table["label"] == [*labels[:REHEARSAL_ITEMS].tolist(), *labels[:3].tolist()]
     assert sum(model.images) == REHEARSAL_ITEMS + 3
+    assert sum(model.texts) == len(NAMES), "one template is enough"
     assert {key: value.n for key, value in score_records(tmp_path / "records.parquet", rehearsal).items()} == {
         "long": REHEARSAL_ITEMS,
         "short": 3,
@@ -408,7 +409,7 @@ def test_a_rehearsal_names_its_own_suite(trained: Trained, tmp_path: Path) -> No
     rehearsal = rehearsal_of(trained.suite)
     assert isinstance(made.result, EvaluateResult)
     assert made.result.suite_digest == rehearsal.digest != trained.suite.digest
-    assert {value.n for value in score_records(made.files[RECORDS_FILE], rehearsal).values()} == {8, 2}
+    assert {value.n for value in score_records(made.files[RECORDS_FILE], rehearsal).values()} == {REHEARSAL_ITEMS, 2}
 
 
 def test_the_stage_refuses_another_suite_and_stops_when_cancelled(trained: Trained, tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ class Face:
 def records(folder: TaskFolder, embedder: Embedder, limit: int | None) -> Iterator[Block]:
     """One record an image and attribute."""
     names, templates = _by_attribute(folder, CLASS_NAMES), _by_attribute(folder, TEMPLATES)
-    classifiers = {attribute: embedder.classifier(names[attribute], templates[attribute]) for attribute in COLUMNS}
+    first = 1 if limit else None
+    classifiers = {name: embedder.classifier(names[name], templates[name][:first]) for name in COLUMNS}
 
     def face(sample: Sample) -> Face:
         labels = {name: _label(sample, name, len(names[name])) for name in COLUMNS}

@@ -47,7 +47,8 @@ def group_of(sample: Sample, task: Task) -> str:
 def records(folder: TaskFolder, embedder: Embedder, limit: int | None) -> Iterator[Block]:
     """One record an image: class, predicted class, rank of the right class."""
     names = folder.class_names()
-    classifier = embedder.classifier(names, folder.templates())
+    templates = folder.templates()[: 1 if limit else None]
+    classifier = embedder.classifier(names, templates)
     questions = (Question.of(sample, folder.task, len(names)) for sample in folder.samples(limit))
     start = 0
     for batch, images in embedder.images(questions, lambda question: question.picture):
