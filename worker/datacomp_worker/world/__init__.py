@@ -24,6 +24,8 @@ FORMAT = 1
 """Goes up when the same seed gives another world."""
 TRUTH = "truth.parquet"
 MARKER = "world.json"
+BEGUN = "world.json.begun"
+"""Beside the marker's place while a world is being made: what lies there then may be thrown away."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def generate(directory: Path, suite_dir: Path, *, pairs: int, seed: int, report:
     marker = json.dumps({**wanted, "shards": shards})
     for folder in (suite_dir, directory):
         (folder / MARKER).write_text(marker)
+    (directory / BEGUN).unlink()
     return World(directory, suite_dir, pairs, shards)
 
 
@@ -64,7 +67,7 @@ def _finished(directory: Path, suite_dir: Path) -> dict[str, int] | None:
 
 def _make_room(directory: Path, suite_dir: Path) -> None:
     """Remove an earlier world, finished or not; refuse to touch anything else."""
-    begun = directory / f"{MARKER}.begun"
+    begun = directory / BEGUN
     ours = begun.is_file() or (directory / MARKER).is_file()
     if not ours and any((directory / METADATA).glob("*.parquet")):
         hint = "choose another directory, or remove that pool"
@@ -80,18 +83,18 @@ def _make_room(directory: Path, suite_dir: Path) -> None:
 
 def _generate(directory: Path, suite_dir: Path, pairs: int, seed: int, report: Report) -> int:
     """Suite, reference models, pool: in this order, each from random numbers of its own."""
-    from datacomp_worker.world import corpus, handwriting, pictures, pool_files, reference, render, suite_files, tasks
+    from datacomp_worker.world import corpus, handwriting, pictures, pool_files, reference, suite_files, tasks
 
     for_suite, for_reference, for_corpus, for_images, for_files = np.random.default_rng(seed).spawn(5)
     report("evaluation suite", 0.0)
     writing = handwriting.load()
-    suite = suite_files.write_suite(suite_dir, tasks.plan(writing.suite, for_suite), writing.images, for_suite)
+    plans = tasks.plan(writing.suite, for_suite)
+    suite = suite_files.write_suite(suite_dir, plans, writing.images, for_suite, _within(report, 0.0, 0.2))
     report("reference models", 0.2)
-    clean = reference.clean_pairs(writing, for_reference)
-    models = {r.name: reference.train(r, clean, seed, lambda _: None) for r in reference.RECIPES}
+    models = reference.train_all(writing, seed, for_reference, _within(report, 0.2, 0.45))
     report("pictures", 0.45)
     crawl = corpus.compose(pairs, writing.pool, suite.scenes, for_corpus)
-    canvases = render.render(crawl.scenes, writing.images, for_images)
+    canvases = pictures.draw(crawl.scenes, writing.images, for_images, _within(report, 0.45, 0.7))
     images = pictures.encode_all(crawl.pairs, canvases, suite.canvases, for_images)
     report("similarity scores", 0.8)
     pixels = np.stack([pictures.decode(image, reference.SIDE) for image in images])
@@ -102,3 +105,8 @@ def _generate(directory: Path, suite_dir: Path, pairs: int, seed: int, report: R
     rows = pool_files.PoolRows(crawl.pairs, images, embeddings, uids)
     pool_files.write_truth(directory / TRUTH, rows, suite.names)
     return pool_files.write_pool(directory, rows, for_files)
+
+
+def _within(report: Report, start: float, stop: float) -> Report:
+    """A report of a part's own progress, as progress of the whole."""
+    return lambda what, share: report(what, start + (stop - start) * share)

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
 
 from datacomp_worker.world.corpus import Frame, Origin, Pair
-from datacomp_worker.world.render import Pixels
+from datacomp_worker.world.render import Floats, Pixels, render
+from datacomp_worker.world.scenes import Scene
 
 LONGER_SIDE = (40, 64)
 """Pixels of a stored image's longer side, from and to."""
+BLOCK = 1024
+"""Scenes drawn between two reports."""
 ICON = (9, 15)
 """Detail of an image that was small: it is reduced to this many pixels before it is stored."""
+
+
+def draw(
+    scenes: Sequence[Scene], handwriting: Floats, rng: np.random.Generator, report: Callable[[str, float], None]
+) -> Pixels:
+    """Canvases of all scenes, (n, SIDE, SIDE, 3). `report` gets (what, share drawn)."""
+    drawn = []
+    for start in range(0, len(scenes), BLOCK):
+        drawn.append(render(scenes[start : start + BLOCK], handwriting, rng))
+        report("pictures", min(start + BLOCK, len(scenes)) / len(scenes))
+    return np.concatenate(drawn)
 
 
 def encode_all(

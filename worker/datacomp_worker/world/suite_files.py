@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +34,17 @@ class SuitePictures:
     names: list[str]
 
 
-def write_suite(directory: Path, plans: list[Plan], handwriting: Floats, rng: np.random.Generator) -> SuitePictures:
-    """Draw and write all tasks."""
+def write_suite(
+    directory: Path,
+    plans: list[Plan],
+    handwriting: Floats,
+    rng: np.random.Generator,
+    report: Callable[[str, float], None],
+) -> SuitePictures:
+    """Draw and write all tasks. `report` gets (task, share of tasks begun)."""
     canvases, scenes, names = [], [], []
-    for plan in plans:
+    for number, plan in enumerate(plans):
+        report(f"evaluation suite: {plan.key}", number / len(plans))
         folder = directory / task_folder(plan.key)
         (folder / "test").mkdir(parents=True, exist_ok=True)
         (folder / "test" / "nshards.txt").write_text("1\n")
