@@ -103,7 +103,7 @@ def test_what_filters_do_wrong_is_named_with_its_place(pool, tmp_path, body: str
 
 def test_a_filter_that_never_ends_and_the_log_of_what_failed(pool: Pool, tmp_path: Path) -> None:
     body = "print('before the loop')\nwhile True: pass"
-    found = problem(tmp_path, pool, body, replace(LIMITS, seconds=3))
+    found = problem(tmp_path, pool, body, replace(LIMITS, seconds=6))
     assert found[0] == "filter-timeout"
     assert "before the loop" in found[2]
 
@@ -215,6 +215,11 @@ def test_cancelling_ends_the_filter(pool: Pool, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         score_in_sandbox(written(tmp_path, "while True: pass"), pool, LIMITS, check=check)
     assert time.monotonic() - started < 6
+
+
+def test_a_host_too_slow_to_start_the_sandbox_is_not_the_filters_fault(pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(PlatformFault, match="sandbox-slow"):
+        score_in_sandbox(written(tmp_path, "return batch['words']"), pool, replace(LIMITS, seconds=0.05))
 
 
 def test_a_sandbox_that_does_not_come_up_is_our_fault(pool: Pool, tmp_path: Path, monkeypatch) -> None:

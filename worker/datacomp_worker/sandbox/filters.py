@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -186,6 +187,10 @@ def _ended_early(code: int, limits: Limits, where: str) -> BadInput:
 
 def not_started(outcome: Outcome) -> PlatformFault:
     """The sandbox ended before anything inside it ran."""
+    if outcome.end is End.TIMEOUT:
+        hint = "the worker's machine is overloaded: run fewer things on it; the run is tried again"
+        message = f"the sandbox did not come up within {outcome.seconds:.0f} seconds"
+        return PlatformFault.of("sandbox-slow", message, where=os.uname().nodename, hint=hint)
     said = outcome.log.strip().splitlines()
     message = f"the sandbox does not come up ({outcome.end}, status {outcome.code})"
     hint = (
