@@ -6,10 +6,13 @@ whitespace words, more than five characters, the smaller side at least 200 pixel
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from datacomp.filtering import Batch, Filter
+from datacomp.filtering import Filter
+from datacomp.pool import Pool
 
 
 class BasicFilter(Filter):
@@ -17,11 +20,17 @@ class BasicFilter(Filter):
 
     columns = ("lang", "words", "characters", "original_width", "original_height")
 
-    def score(self, batch: Batch) -> npt.NDArray[np.bool_]:
+    def select(self, pool: Pool) -> npt.NDArray[np.bool_]:
         """Whether each row passes."""
-        caption = (batch["lang"] == "en") & (batch["words"] > 2) & (batch["characters"] > 5)
-        width, height = (batch[name].astype(np.float64) for name in ("original_width", "original_height"))
-        smaller, larger = np.minimum(width, height), np.maximum(width, height)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shape = (smaller >= 200) & (larger / smaller <= 3.0)
-        return np.asarray(caption & shape)
+        kept = pool.is_text("lang", "en")
+        words, characters, width, height = (pool.column(name) for name in self.columns[1:])
+        for rows in pool.blocks():
+            kept[rows] &= (words[rows] > 2) & (characters[rows] > 5) & well_shaped(width[rows], height[rows])
+        return kept
+
+
+def well_shaped(width: npt.NDArray[Any], height: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Smaller side of 200 pixels or more, larger side at most three times as long; unknown sides (NaN, 0) are not."""
+    smaller, larger = np.minimum(width, height), np.maximum(width, height)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((smaller >= 200) & (np.divide(larger, smaller, dtype=np.float64) <= 3.0))

@@ -26,6 +26,8 @@ class PoolInfo:
     columns: tuple[str, ...]
     features: tuple[str, ...]
     languages: tuple[tuple[str, int], ...]
+    made_with: tuple[tuple[str, str], ...]
+    """The groups of computed columns, each with the digest of its model or files."""
 
     def lines(self) -> list[str]:
         """The figures as text."""
@@ -37,7 +39,8 @@ class PoolInfo:
             f"images      {self.available:,} in {self.tars} tars ({self.rows - self.available:,} not on this site)",
             f"columns     {', '.join(self.columns)}",
             f"features    {', '.join(self.features) or 'none'}",
-            f"languages   {languages}",
+            f"languages   {languages or 'not computed'}",
+            f"made with   {', '.join(f'{group} {digest[:16]}' for group, digest in self.made_with)}",
         ]
         if self.orphans:
             lines.append(f"orphans     {self.orphans:,} samples in tars whose uid no metadata row has")
@@ -47,9 +50,6 @@ class PoolInfo:
 def pool_info(directory: Path) -> PoolInfo:
     """Look at an ingested pool."""
     pool = Pool.open(directory)
-    names = (*(pool.vocabulary("lang") or ()), "")
-    counts = np.bincount(np.asarray(pool.column("lang"), np.int64) % len(names), minlength=len(names))
-    languages = sorted(zip(names, counts.tolist(), strict=True), key=lambda item: -item[1])
     return PoolInfo(
         directory=directory,
         digest=pool.manifest.digest,
@@ -60,5 +60,17 @@ def pool_info(directory: Path) -> PoolInfo:
         orphans=pool.manifest.orphans,
         columns=tuple(sorted(pool.names)),
         features=tuple(f"{feature.name} ({feature.width})" for feature in pool.manifest.features),
-        languages=tuple(languages[:MOST_LANGUAGES]),
+        languages=_languages(pool),
+        made_with=tuple(sorted(pool.manifest.made_with.items())),
     )
+
+
+def _languages(pool: Pool) -> tuple[tuple[str, int], ...]:
+    """The most frequent languages with their rows; nothing when languages were not computed."""
+    words = pool.vocabulary("lang")
+    if words is None:
+        return ()
+    names = (*words, "")
+    counts = np.bincount(np.asarray(pool.column("lang"), np.int64) % len(names), minlength=len(names))
+    languages = sorted(zip(names, counts.tolist(), strict=True), key=lambda item: -item[1])
+    return tuple(languages[:MOST_LANGUAGES])

@@ -1,8 +1,9 @@
 """Ingestion: from an original DataComp directory to the pack beside it.
 
-Every metadata file and every tar becomes a part of its own, by any number of processes; parts that are there already
-are taken as they are, so an interrupted ingestion goes on where it stopped. Then the parts are joined column by
-column, and the manifest is written last. The same directory gives the same pack.
+Every metadata file and every tar becomes parts of its own, one for each group of columns, by any number of processes;
+parts that are there already are taken as they are, so an interrupted ingestion goes on where it stopped. Then the parts
+are joined column by column, and the manifest is written last. The same directory gives the same pack. A group that is
+asked for later is computed alone and joins the columns that are there.
 """
 
 from __future__ import annotations
@@ -19,47 +20,78 @@ from typing import Any
 
 import numpy as np
 
-from datacomp.digests import digest_file, digest_json
+from datacomp.digests import digest_json
 from datacomp.pool import columns as c
-from datacomp.pool import language, npz, tars
-from datacomp.pool.join import LANGUAGES, PLACES, join
-from datacomp.pool.manifest import MANIFEST, PACK, Shard, read_manifest
+from datacomp.pool import npz, tars
+from datacomp.pool.join import PLACES, join, join_groups, write_manifest
+from datacomp.pool.manifest import PACK, PoolManifest, Shard, read_manifest
 from datacomp.pool.pool import METADATA, SHARDS, Pool
-from datacomp.problems import BadInput, DatacompError, Problem, raise_if_any
+from datacomp.pool.recipe import BASE, Extras, Recipe
+from datacomp.problems import BadInput, DatacompError, PlatformFault, Problem, raise_if_any
 
 Report = Callable[[str, float, float], None]
 PARTS = "parts"
+STAMP = "sources.txt"
+TARS = "tars"
+"""The group of a tar's only part."""
+Task = tuple[Path, tuple[tuple[str, Path], ...]]
+"""A source file, and the parts that it lacks by their groups."""
+PLAIN = Extras()
 
 
 def silent(what: str, done: float, total: float) -> None:
     """A report to nobody."""
 
 
-def ingest(
-    directory: Path, *, processes: int | None = None, language_model: Path | None = None, report: Report = silent
-) -> Pool:
-    """Build the pack of a pool, or return at once when it is there and its sources have not changed.
+def ingest(directory: Path, *, processes: int | None = None, extras: Extras = PLAIN, report: Report = silent) -> Pool:
+    """Build the pack of a pool, or what it lacks of the groups asked for; return at once when it lacks nothing.
 
     `report` gets (what, rows done, rows in all). `BadInput` lists every file that is wrong.
     """
-    sources = _Sources.of(directory, language_model or language.packaged_model())
+    recipe = extras.recipe()
+    sources = _Sources.of(directory)
     pack = directory / PACK
-    stamp = pack / "sources.txt"
-    if (pack / MANIFEST).is_file() and stamp.is_file() and stamp.read_text() == sources.digest:
-        return Pool(directory, read_manifest(directory))
-    (pack / MANIFEST).unlink(missing_ok=True)
+    standing = _standing(directory, sources)
+    if standing is not None:
+        lacking = [g for g, digest in recipe.groups.items() if standing.made_with.get(g) != digest]
+        if not lacking:
+            return Pool(directory, standing)
+    else:
+        lacking = list(recipe.groups)
+        _clear(pack)
     (pack / PARTS).mkdir(parents=True, exist_ok=True)
-    shards = _make_parts(sources, pack, processes or os.cpu_count() or 1, report)
-    report("joining", sum(shard.rows for shard in shards), sum(shard.rows for shard in shards))
-    parts = {path: (path, sources.part(pack, path)) for path in (*sources.metadata, *sources.tars)}
-    metadata, images = [parts[path] for path in sources.metadata], [parts[path] for path in sources.tars]
-    manifest = join(pack / "columns", metadata, images, shards, sources.model_digest)
-    stamp.write_text(sources.digest)
-    temporary = pack / f"{MANIFEST}.tmp"
-    temporary.write_text(manifest.model_dump_json(indent=1))
-    temporary.replace(pack / MANIFEST)
+    work = _Work(sources, recipe, tuple(lacking), pack / PARTS)
+    rows = _make_parts(work, processes or os.cpu_count() or 1, report)
+    report("joining", rows, rows)
+    metadata = {group: [(path, work.part(path, group)) for path in sources.metadata] for group in lacking}
+    if standing is not None:
+        manifest = join_groups(pack / "columns", metadata, standing, recipe)
+    else:
+        shards = [_shard(path, part) for path, part in metadata[BASE]]
+        images = [(path, work.part(path, TARS)) for path in sources.tars]
+        manifest = join(pack / "columns", metadata, images, shards, recipe)
+        (pack / STAMP).write_text(sources.digest)
+    write_manifest(directory, manifest)
     shutil.rmtree(pack / PARTS)
     return Pool(directory, manifest)
+
+
+def _standing(directory: Path, sources: _Sources) -> PoolManifest | None:
+    """The manifest of a pack that is whole and of these sources."""
+    stamp = directory / PACK / STAMP
+    try:
+        manifest = read_manifest(directory)
+    except (BadInput, PlatformFault):
+        return None
+    if not stamp.is_file() or stamp.read_text() != sources.digest or not Pool(directory, manifest).is_whole():
+        return None
+    return manifest
+
+
+def _clear(pack: Path) -> None:
+    """Take away a pack that no longer holds, its manifest first; parts stay."""
+    (pack / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(pack / "columns", ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -68,27 +100,19 @@ class _Sources:
 
     metadata: tuple[Path, ...]
     tars: tuple[Path, ...]
-    language_model: Path
-    model_digest: str
 
     @classmethod
-    def of(cls, directory: Path, model: Path) -> _Sources:
+    def of(cls, directory: Path) -> _Sources:
         metadata = sorted((directory / METADATA).glob("*.parquet"))
         if not metadata:
             hint = "give the directory that holds metadata/ and shards/"
             raise BadInput.of("pool-empty", "there is no metadata/*.parquet", where=str(directory), hint=hint)
-        if not model.is_file():
-            raise BadInput.of("language-model-missing", "there is no such language model", where=str(model))
-        return cls(tuple(metadata), tuple(sorted((directory / SHARDS).glob("*.tar"))), model, digest_file(model))
+        return cls(tuple(metadata), tuple(sorted((directory / SHARDS).glob("*.tar"))))
 
     @property
     def digest(self) -> str:
         """Digest of every source file's identity."""
-        return digest_json([self.model_digest, *(_identity(path) for path in (*self.metadata, *self.tars))])
-
-    def part(self, pack: Path, source: Path) -> Path:
-        """Where a source's part goes: another identity of the source means another part."""
-        return pack / PARTS / f"{digest_json([self.model_digest, _identity(source)])[:32]}.npz"
+        return digest_json([_identity(path) for path in (*self.metadata, *self.tars)])
 
 
 def _identity(path: Path) -> list[Any]:
@@ -101,19 +125,43 @@ def _identity(path: Path) -> list[Any]:
 # --- parts
 
 
-def _make_parts(sources: _Sources, pack: Path, processes: int, report: Report) -> list[Shard]:
-    work = [(path, sources.part(pack, path)) for path in (*sources.metadata, *sources.tars)]
-    todo = [(source, part) for source, part in work if not part.is_file()]
-    total = sum(_rows(source) for source, _ in todo)
+@dataclass(frozen=True)
+class _Work:
+    """Which parts an ingestion makes."""
+
+    sources: _Sources
+    recipe: Recipe
+    groups: tuple[str, ...]
+    directory: Path
+
+    def part(self, source: Path, group: str) -> Path:
+        """Where a source's part goes: another identity of source or tool means another part."""
+        name = digest_json([self.recipe.groups.get(group, group), _identity(source)])[:32]
+        return self.directory / f"{group}-{name}.npz"
+
+    def tasks(self) -> Iterator[Task]:
+        """Every source with the parts that are not there yet."""
+        tars = self.sources.tars if BASE in self.groups else ()
+        for path, groups in (*((p, self.groups) for p in self.sources.metadata), *((p, (TARS,)) for p in tars)):
+            parts = tuple((group, self.part(path, group)) for group in groups)
+            yield path, tuple((group, part) for group, part in parts if not part.is_file())
+
+
+def _make_parts(work: _Work, processes: int, report: Report) -> int:
+    """Make all parts that are missing; the number of rows in all. `BadInput` lists what is wrong with any source."""
+    tasks = list(work.tasks())
+    todo = [task for task in tasks if task[1]]
+    rows = {source: _rows(source) for source, _ in tasks}
+    total = sum(rows.values())
+    done = total - sum(rows[source] for source, _ in todo)
     problems: list[Problem] = []
-    done = 0
-    report("reading", 0, total)
-    for source, outcome in zip([s for s, _ in todo], _run(todo, sources, processes), strict=True):
+    report("reading", done, total)
+    for (source, _), outcome in zip(todo, _run(todo, work.recipe, processes), strict=True):
         problems += outcome
-        done += _rows(source)
+        done += rows[source]
         report(source.name, done, total)
     raise_if_any(problems)
-    return [_shard(path, sources.part(pack, path)) for path in sources.metadata]
+    return total
 
 
 def _rows(source: Path) -> int:
@@ -129,8 +177,8 @@ def _rows(source: Path) -> int:
         return 0
 
 
-def _run(todo: Sequence[tuple[Path, Path]], sources: _Sources, processes: int) -> Iterator[list[Problem]]:
-    make = partial(_make_part, sources.language_model)
+def _run(todo: Sequence[Task], recipe: Recipe, processes: int) -> Iterator[list[Problem]]:
+    make = partial(_make, recipe)
     if min(processes, len(todo)) <= 1:
         yield from map(make, todo)
         return
@@ -139,28 +187,24 @@ def _run(todo: Sequence[tuple[Path, Path]], sources: _Sources, processes: int) -
         yield from pool.map(make, todo)
 
 
-_models: dict[Path, Any] = {}
-
-
-def _make_part(model: Path, item: tuple[Path, Path]) -> list[Problem]:
-    """Compute one part and write it, complete or not at all; returns what is wrong with its source."""
-    source, part = item
+def _make(recipe: Recipe, task: Task) -> list[Problem]:
+    """Compute one source's parts and write each complete or not at all; returns what is wrong with the source."""
+    source, parts = task
     try:
         if source.suffix == ".tar":
             index = tars.index(source)
-            arrays: c.Columns = {"uid": index.uids} | {name: getattr(index, name) for name in PLACES}
+            made: dict[str, c.Columns] = {TARS: {"uid": index.uids} | {n: getattr(index, n) for n in PLACES}}
         else:
-            if model not in _models:
-                _models[model] = language.load(model)
-            shard = c.compute(source, _models[model])
-            _check_features(source, len(shard.columns["uid"]))
-            arrays = shard.columns | {LANGUAGES: np.array(shard.languages, "U16")}
+            made = c.compute(source, [group for group, _ in parts], recipe)
+            if BASE in made:
+                _check_features(source, len(made[BASE]["uid"]))
     except DatacompError as error:
         return list(error.problems)
-    temporary = part.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    temporary.replace(part)
+    for group, part in parts:
+        temporary = part.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **made[group])
+        temporary.replace(part)
     return []
 
 
@@ -177,5 +221,4 @@ def _shard(path: Path, part: Path) -> Shard:
     crc = None
     if features.is_file():
         crc = digest_json([[m.name, str(m.dtype), list(m.shape), m.crc] for m in npz.members(features).values()])
-    with np.load(part) as arrays:
-        return Shard(name=path.stem, rows=len(arrays["uid"]), size=path.stat().st_size, features_crc=crc)
+    return Shard(name=path.stem, rows=npz.members(part)["uid"].shape[0], size=path.stat().st_size, features_crc=crc)

@@ -1,11 +1,11 @@
 """Joining an ingestion's parts, column by column, into the pack's column files.
 
-Parts are opened one at a time: neither memory nor open files grow with the pool.
+Parts are opened one at a time: neither memory nor open files grow with the number of shards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,39 +13,64 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datacomp.digests import digest_file
+from datacomp.digests import digest_file, digest_json
 from datacomp.pool import npz
-from datacomp.pool.manifest import Column, Feature, PoolManifest, Shard, Tar
+from datacomp.pool.columns import VOCABULARY
+from datacomp.pool.manifest import MANIFEST, PACK, Column, Feature, PoolManifest, Shard, Tar
+from datacomp.pool.recipe import BASE, Recipe
 from datacomp.problems import BadInput, Problem, raise_if_any
 from datacomp.uids import UID_DTYPE, find, order, repeats, to_hex
 
-LANGUAGES = "languages"
-"""Array of a part: the texts behind the codes of its column `lang`."""
 PLACES = ("image_offset", "image_size", "text_offset", "text_size")
+SMALL = 1 << 31
+"""Below it places and row numbers are stored in four bytes."""
 Part = tuple[Path, Path]
 """A source file and its part."""
+Groups = Mapping[str, Sequence[Part]]
 
 
 def join(
-    columns_dir: Path, metadata: Sequence[Part], tars: Sequence[Part], shards: Sequence[Shard], model_digest: str
+    directory: Path, groups: Groups, tars: Sequence[Part], shards: Sequence[Shard], recipe: Recipe
 ) -> PoolManifest:
     """Write all column files and describe them. `BadInput` when the parts do not fit together."""
-    names = _same_columns(metadata)
-    languages = sorted({str(name) for _, part in metadata for name in _load(part, LANGUAGES)})
-    writer = _Writer(columns_dir, sum(shard.rows for shard in shards))
-    for name in names:
-        writer.write(name, (_piece(part, name, languages) for _, part in metadata))
-    _write_uid_order(writer)
+    writer = _Writer(directory, sum(shard.rows for shard in shards))
+    for parts in groups.values():
+        _write_group(writer, parts)
+    _write_uid_order(writer, shards)
     places = _write_places(writer, tars)
     return PoolManifest(
         rows=writer.rows,
         shards=tuple(shards),
         tars=places.tars,
-        features=_features([source for source, _ in metadata]),
-        columns=tuple(writer.described({"lang": tuple(languages)})),
-        language_model=model_digest,
+        features=_features([source for source, _ in groups[BASE]]),
+        columns=tuple(sorted(writer.columns, key=lambda column: column.name)),
+        made_with=recipe.groups,
         orphans=places.orphans,
     )
+
+
+def join_groups(directory: Path, groups: Groups, standing: PoolManifest, recipe: Recipe) -> PoolManifest:
+    """Write the column files of further groups; the standing manifest with them in it."""
+    writer = _Writer(directory, standing.rows)
+    for parts in groups.values():
+        _write_group(writer, parts)
+    made_with = standing.made_with | {group: recipe.groups[group] for group in groups}
+    return standing.with_columns(writer.columns).model_copy(update={"made_with": made_with})
+
+
+def write_manifest(directory: Path, manifest: PoolManifest) -> None:
+    """Put a pool's manifest in place, whole or not at all."""
+    path = directory / PACK / MANIFEST
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(manifest.model_dump_json(indent=1))
+    temporary.replace(path)
+
+
+def write_column(directory: Path, name: str, values: npt.NDArray[Any]) -> Column:
+    """Write one column of a whole pool."""
+    writer = _Writer(directory, len(values))
+    writer.write(name, iter([values]), values.dtype)
+    return writer.columns[0]
 
 
 def _load(part: Path, name: str) -> npt.NDArray[Any]:
@@ -54,82 +79,110 @@ def _load(part: Path, name: str) -> npt.NDArray[Any]:
     return array
 
 
-def _piece(part: Path, name: str, languages: list[str]) -> npt.NDArray[Any]:
-    """A part's column; language codes as places in the whole pool's list."""
-    column = _load(part, name)
-    if name != "lang":
-        return column
-    place = np.array([languages.index(str(own)) for own in _load(part, LANGUAGES)] + [-1], np.int16)
-    recoded: npt.NDArray[Any] = place[column]
+def _write_group(writer: _Writer, parts: Sequence[Part]) -> None:
+    dtypes = _same_columns(parts)
+    for name, dtype in dtypes.items():
+        if name.endswith(VOCABULARY):
+            continue
+        if name + VOCABULARY in dtypes:
+            words = sorted({str(word) for _, part in parts for word in _load(part, name + VOCABULARY)})
+            writer.write(name, (_recoded(part, name, words) for _, part in parts), np.dtype(np.int16), tuple(words))
+        else:
+            writer.write(name, (_load(part, name) for _, part in parts), dtype)
+
+
+def _recoded(part: Path, name: str, words: list[str]) -> npt.NDArray[Any]:
+    """A part's codes as places in the whole pool's vocabulary."""
+    place = {word: number for number, word in enumerate(words)}
+    codes = np.array([place[str(own)] for own in _load(part, name + VOCABULARY)] + [-1], np.int16)
+    recoded: npt.NDArray[Any] = codes[_load(part, name)]
     return recoded
 
 
-def _same_columns(metadata: Sequence[Part]) -> list[str]:
-    """The columns of all shards; `BadInput` names each shard that differs from the first."""
-    described = [_dtypes(part) for _, part in metadata]
-    first = metadata[0][0].name
+def _same_columns(parts: Sequence[Part]) -> dict[str, np.dtype[Any]]:
+    """The columns of all shards; `BadInput` names each shard that differs from the first, and by what."""
+    described = [_dtypes(part) for _, part in parts]
+    first = parts[0][0].name
     problems = [
         Problem(
             code="pool-mixed-schemas",
-            message=f"columns {sorted(set(own.items()) ^ set(described[0].items()))} differ from {first}",
+            message=f"columns differ from those of {first}: {_difference(described[0], own)}",
             where=source.name,
+            hint="make all metadata files of one kind",
         )
-        for own, (source, _) in zip(described, metadata, strict=True)
+        for own, (source, _) in zip(described, parts, strict=True)
         if own != described[0]
     ]
     raise_if_any(problems)
-    return list(described[0])
+    return described[0]
 
 
-def _dtypes(part: Path) -> dict[str, str]:
-    return {name: str(member.dtype) for name, member in npz.members(part).items() if name != LANGUAGES}
+def _difference(first: dict[str, Any], own: dict[str, Any]) -> str:
+    names = sorted(name for name in first | own if first.get(name) != own.get(name))
+    return ", ".join(f"{name} {own.get(name, 'missing')} instead of {first.get(name, 'none')}" for name in names)
+
+
+def _dtypes(part: Path) -> dict[str, np.dtype[Any]]:
+    return {name: member.dtype for name, member in npz.members(part).items()}
 
 
 class _Writer:
-    """Writes column files of `rows` values."""
+    """Writes column files of `rows` values, each whole or not at all."""
 
     def __init__(self, directory: Path, rows: int) -> None:
         directory.mkdir(exist_ok=True)
         self.directory, self.rows = directory, rows
-        self.dtypes: dict[str, str] = {}
+        self.columns: list[Column] = []
 
-    def write(self, name: str, pieces: Iterator[npt.NDArray[Any]]) -> None:
+    def write(
+        self,
+        name: str,
+        pieces: Iterator[npt.NDArray[Any]],
+        dtype: np.dtype[Any],
+        vocabulary: tuple[str, ...] | None = None,
+    ) -> None:
         """Write a column piece by piece."""
-        at = 0
-        column: npt.NDArray[Any] | None = None
-        for piece in pieces:
-            if column is None:
-                path = self.directory / f"{name}.npy"
-                column = np.lib.format.open_memmap(path, "w+", piece.dtype, (self.rows,)) if self.rows else piece
-                self.dtypes[name] = str(piece.dtype)
-            column[at : at + len(piece)] = piece
-            at += len(piece)
-        if not self.rows and column is not None:
-            np.save(self.directory / f"{name}.npy", column)
+        path = self.directory / f"{name}.npy"
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (self.rows,)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for piece in pieces:
+                file.write(np.ascontiguousarray(piece, dtype).view(np.uint8).data)
+        temporary.replace(path)
+        self.columns.append(Column(name=name, dtype=str(dtype), digest=digest_file(path), vocabulary=vocabulary))
+
+    def constant(self, name: str, value: int) -> None:
+        """A column that has one value in every row needs no file."""
+        digest = digest_json([name, value, self.rows])
+        self.columns.append(Column(name=name, dtype="int32", digest=digest, constant=value))
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """A column that was written."""
         array: npt.NDArray[Any] = np.load(self.directory / f"{name}.npy", mmap_mode="r" if self.rows else None)
         return array
 
-    def described(self, vocabularies: dict[str, tuple[str, ...]]) -> Iterator[Column]:
-        """The columns for the manifest."""
-        for name, dtype in sorted(self.dtypes.items()):
-            digest = digest_file(self.directory / f"{name}.npy")
-            yield Column(name=name, dtype=dtype, digest=digest, vocabulary=vocabularies.get(name))
 
-
-def _write_uid_order(writer: _Writer) -> None:
+def _write_uid_order(writer: _Writer, shards: Sequence[Shard]) -> None:
     uids = np.asarray(writer.read("uid"))
     by_uid = order(uids)
-    if repeats(uids[by_uid]):
-        ordered = uids[by_uid]
+    ordered = uids[by_uid]
+    if repeats(ordered):
         twice = np.flatnonzero(ordered[1:] == ordered[:-1])
         first = to_hex(ordered[twice[:1]])[0]
         message = f"{twice.size:,} uids stand in two rows, the first is {first}"
-        rows = f"rows {by_uid[twice[0]]} and {by_uid[twice[0] + 1]}"
+        rows = " and ".join(_place(shards, int(row)) for row in by_uid[twice[0] : twice[0] + 2])
         raise BadInput.of("pool-uid-twice", message, where=rows, hint="remove the metadata file that came twice")
-    writer.write("uid_order", iter([by_uid]))
+    dtype = np.dtype(np.int32 if writer.rows < SMALL else np.int64)
+    writer.write("uid_order", iter([by_uid]), dtype)
+
+
+def _place(shards: Sequence[Shard], row: int) -> str:
+    for shard in shards:
+        if row < shard.rows:
+            return f"{shard.name}.parquet row {row}"
+        row -= shard.rows
+    raise IndexError(row)
 
 
 @dataclass(frozen=True)
@@ -140,10 +193,16 @@ class _Places:
 
 def _write_places(writer: _Writer, tars: Sequence[Part]) -> _Places:
     """Write where each row's image and caption lie. A sample that is in two tars counts where it comes first."""
+    if not tars:
+        writer.constant("tar", -1)
+        for name in PLACES:
+            writer.constant(name, 0)
+        return _Places((), 0)
     uids, by_uid = np.asarray(writer.read("uid")), np.asarray(writer.read("uid_order"))
     ordered = uids[by_uid] if uids.size else np.empty(0, UID_DTYPE)
     tar = np.full(writer.rows, -1, np.int32)
-    places = {name: np.zeros(writer.rows, np.int64) for name in PLACES}
+    small = all(source.stat().st_size < SMALL for source, _ in tars)
+    places = {name: np.zeros(writer.rows, np.int32 if small else np.int64) for name in PLACES}
     found, orphans = [], 0
     for number, (source, path) in enumerate(tars):
         with np.load(path) as part:
@@ -155,9 +214,9 @@ def _write_places(writer: _Writer, tars: Sequence[Part]) -> _Places:
             for name, column in places.items():
                 column[row[fresh]] = part[name][fresh]
         found.append(Tar(name=source.stem, size=source.stat().st_size, samples=int((tar == number).sum())))
-    writer.write("tar", iter([tar]))
+    writer.write("tar", iter([tar]), tar.dtype)
     for name, column in places.items():
-        writer.write(name, iter([column]))
+        writer.write(name, iter([column]), column.dtype)
     return _Places(tuple(found), orphans)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,7 +12,7 @@ from datacomp.problems import BadInput, PlatformFault
 
 PACK = "pack"
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class Frozen(BaseModel):
@@ -29,6 +30,10 @@ class Column(Frozen):
     digest: str
     vocabulary: tuple[str, ...] | None = None
     """For text of few values (languages): the file holds places in this list, -1 for none."""
+    constant: int | None = None
+    """For a column of one value in every row: there is no file."""
+    added: bool = False
+    """Whether it was added to the pool later, from a file of scores."""
 
 
 class Feature(Frozen):
@@ -69,8 +74,8 @@ class PoolManifest(Frozen):
     tars: tuple[Tar, ...]
     features: tuple[Feature, ...]
     columns: tuple[Column, ...]
-    language_model: str | None
-    """Digest of the fastText model behind the columns `lang` and `lang_probability`."""
+    made_with: dict[str, str]
+    """What the groups of computed columns were computed with, by digest: `language` names the fastText model."""
     orphans: int = 0
     """Samples in tars whose uid no metadata row has."""
 
@@ -82,6 +87,11 @@ class PoolManifest(Frozen):
     def column(self, name: str) -> Column | None:
         """The column of that name."""
         return next((column for column in self.columns if column.name == name), None)
+
+    def with_columns(self, columns: Sequence[Column]) -> PoolManifest:
+        """The manifest with these columns in it, in place of those of the same names."""
+        every = {column.name: column for column in (*self.columns, *columns)}
+        return self.model_copy(update={"columns": tuple(every[name] for name in sorted(every))})
 
 
 def read_manifest(directory: Path) -> PoolManifest:

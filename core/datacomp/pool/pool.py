@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 METADATA = "metadata"
 SHARDS = "shards"
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class Pool:
         column = self.manifest.column(name)
         if column is None:
             raise self._unknown(name)
-        path = self.directory / PACK / "columns" / f"{name}.npy"
+        if column.constant is not None:
+            return np.broadcast_to(np.array(column.constant, column.dtype), (self.rows,))
+        path = self._file(name)
         try:
             array: npt.NDArray[Any] = np.load(path, mmap_mode="r" if self.rows else None)
         except (OSError, ValueError) as error:
@@ -72,10 +75,33 @@ class Pool:
             raise self._damaged(path, f"it holds {array.shape} {array.dtype}")
         return array
 
+    def _file(self, name: str) -> Path:
+        return self.directory / PACK / "columns" / f"{name}.npy"
+
+    def is_whole(self) -> bool:
+        """Whether every column file is there in its full length; their bytes are not read."""
+        try:
+            for column in self.manifest.columns:
+                self.column(column.name)
+        except PlatformFault:
+            return False
+        return True
+
     def vocabulary(self, name: str) -> tuple[str, ...] | None:
         """The texts that a column's codes stand for; None for a column of numbers."""
         column = self.manifest.column(name)
         return column.vocabulary if column else None
+
+    def is_text(self, name: str, text: str) -> npt.NDArray[np.bool_]:
+        """Which rows of a column of few texts (`lang`) hold this one: shape (rows,)."""
+        codes, words = self.column(name), self.vocabulary(name)
+        if words is None:
+            raise BadInput.of("column-not-text", f"the column {name!r} holds numbers", where=name)
+        return np.asarray(codes == (words.index(text) if text in words else len(words)))
+
+    def blocks(self) -> Iterator[slice]:
+        """All rows in pieces that fit a processor's cache, for methods that pass over many columns at once."""
+        return (slice(start, min(start + BLOCK, self.rows)) for start in range(0, self.rows, BLOCK))
 
     def metadata_column(self, name: str, shard: int) -> pa.ChunkedArray:
         """A column of a metadata file, as Arrow gives it."""
@@ -161,19 +187,20 @@ class Pool:
         return self.column("uid")
 
     @cached_property
-    def uid_order(self) -> npt.NDArray[np.int64]:
-        """Rows in ascending order of their uids."""
+    def uid_order(self) -> npt.NDArray[np.integer]:
+        """Rows in ascending order of their uids: int32, or int64 in pools of more than 2^31 rows."""
         return self.column("uid_order")
 
     @cached_property
     def sorted_uids(self) -> Uids:
         """All uids in ascending order."""
-        return np.asarray(self.uids)[self.uid_order]
+        ordered: Uids = np.asarray(self.uids)[self.uid_order]
+        return ordered
 
     def rows_of(self, uids: Uids) -> npt.NDArray[np.int64]:
         """The row of each uid, -1 where the pool has none."""
         place = find(uids, self.sorted_uids)
-        return np.where(place >= 0, np.asarray(self.uid_order)[place], -1)
+        return np.where(place >= 0, np.asarray(self.uid_order)[place], -1).astype(np.int64)
 
     @cached_property
     def available(self) -> npt.NDArray[np.bool_]:
@@ -191,7 +218,7 @@ class Pool:
             raise BadInput(*(problem for name in missing for problem in self._unknown(name).problems))
 
     def _unknown(self, name: str) -> BadInput:
-        hint = f"choose from {', '.join(sorted(self.names))}"
+        hint = HOW_TO_GET.get(name, f"choose from {', '.join(sorted(self.names))}")
         return BadInput.of("column-unknown", f"the pool has no column {name!r}", where=name, hint=hint)
 
     def _damaged(self, path: Path, why: str) -> PlatformFault:
@@ -201,3 +228,12 @@ class Pool:
 
 INTERNAL = frozenset({"uid_order", "tar", "image_offset", "image_size", "text_offset", "text_size"})
 """Columns of the pack that say where things lie; filters have no use for them."""
+
+HOW_TO_GET = {
+    "lang": "ingest the pool again, without --no-language",
+    "lang_probability": "ingest the pool again, without --no-language",
+    "lang_cld3": "datacomp pool ingest DIR --cld3",
+    "wordnet_hit": "datacomp pool ingest DIR --wordnet DICTIONARY --synsets LIST",
+    "cluster": "datacomp pool ingest DIR --centroids CENTROIDS.npy",
+}
+"""Columns that are there when they were asked for."""
