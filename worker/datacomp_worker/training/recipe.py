@@ -16,7 +16,7 @@ from datacomp_worker.training.draws import FEED_VERSION
 
 RUN_NAME = "run"
 LOGGED_PER_EPOCH = 16
-"""Log lines per epoch at least wanted, where the trainer's usual 100 steps are longer than that."""
+"""Log lines per epoch where the trainer's usual 100 steps are longer than an epoch."""
 
 
 def recipe_arguments(scale: Scale, world_size: int = 1) -> list[str]:
@@ -75,8 +75,9 @@ def samples_seen(scale: Scale) -> int:
 
 
 def log_every(scale: Scale) -> int:
-    """Steps between two log lines: 100, or fewer where an epoch is short. Has no part in what is learnt."""
-    return max(1, min(100, steps_per_epoch(scale) // LOGGED_PER_EPOCH))
+    """Steps between two log lines: 100, or fewer where an epoch is shorter. Has no part in what is learnt."""
+    steps = steps_per_epoch(scale)
+    return 100 if steps > 100 else max(1, steps // LOGGED_PER_EPOCH)
 
 
 def recipe_digest(scale: Scale) -> str:
