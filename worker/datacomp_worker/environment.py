@@ -59,5 +59,5 @@ def _gpus() -> dict[str, str]:
     return {
         "gpus": f"{count} x {torch.cuda.get_device_name(0)}",
         "cuda": str(torch.version.cuda),
-        "cudnn": str(torch.backends.cudnn.version()),
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
     }
