@@ -224,6 +224,7 @@ class SubsetResult(Message):
     unique: int
     unavailable: int
     shards: int
+    """0 where the site holds no images: then all samples count, and the host that trains drops what it lacks."""
     subset_digest: Digest
     """Digest of the sorted uid array that is trained on (little-endian u8,u8 bytes)."""
 
@@ -241,6 +242,8 @@ class TrainResult(Message):
     """Checkpoint (epoch) that this attempt continued from; 0 for a fresh start."""
     scale_digest: Digest
     recipe_digest: Digest
+    subset_digest: Digest
+    """Digest of the uids trained on: the subset's, but for samples dropped when only this host has images."""
     weights_digest: Digest
     """Digest of the final state dict: names, shapes, dtypes and bytes in order."""
     loss_curve: list[tuple[int, float]]

@@ -1,8 +1,11 @@
 """The supervisor keeps children alive and ends them whole; the platform's secrets and port."""
 
 import os
+import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,8 +19,8 @@ from datacomp.local.supervisor import Child, Supervisor
 from datacomp.problems import BadInput
 
 
-def until(condition) -> None:
-    deadline = time.monotonic() + 20
+def until(condition, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -42,8 +45,6 @@ def test_a_killed_child_is_started_again_and_stop_ends_its_whole_group(tmp_path:
 
 
 def start_sleeping_pair(child: Child) -> None:
-    import subprocess
-
     child.process = subprocess.Popen(["sh", "-c", "sleep 1000 & wait"], start_new_session=True)
     child.started = time.monotonic()
 
@@ -54,6 +55,21 @@ def test_a_child_really_runs_the_command_line_and_its_output_is_logged(tmp_path:
     assert child.process is not None
     assert child.process.wait(60) == 0
     assert "submit" in child.tail()
+
+
+def test_a_platform_that_is_killed_takes_its_children_with_it_and_one_that_is_told_to_end_stops_them(
+    tmp_path: Path,
+) -> None:
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        command = [sys.executable, "-m", "datacomp", "up", "--data-dir", str(tmp_path), "--port", "0", "--workers", "0"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as platform:
+            process = psutil.Process(platform.pid)
+            until(lambda process=process: len(process.children()) == 2, 60)  # server and dispatcher
+            children = process.children(recursive=True)
+            platform.send_signal(number)
+            _, alive = psutil.wait_procs(children, timeout=20)
+            assert not alive
+            assert platform.wait(20) in ({-signal.SIGKILL} if number == signal.SIGKILL else {0, 130})
 
 
 def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datacomp.pool import Pool
 from e2e_place import Place
 
 from datacomp import uids as u
+from datacomp.pool import Pool
 
 pytestmark = pytest.mark.e2e
 

@@ -155,7 +155,8 @@ def results() -> dict[Stage, dict[str, Any]]:
         SubsetResult(samples=4912, unique=4897, unavailable=3, shards=1, subset_digest=DIGEST),
         TrainResult(
             samples_seen=20_480, seconds=31.2, samples_per_second=656.4, final_loss=1.213, device="cpu", threads=2,
-            precision="fp32", resumed_from=0, scale_digest=DIGEST, recipe_digest=DIGEST, weights_digest=DIGEST,
+            precision="fp32", resumed_from=0, scale_digest=DIGEST, recipe_digest=DIGEST, subset_digest=DIGEST,
+            weights_digest=DIGEST,
             loss_curve=[(256 * n, 5.5 / (1 + n / 12) + 0.2 * ((n * 7) % 5) / 5) for n in range(1, 81)],
         ),
         EvaluateResult(tasks=7, records=8211, seconds=4.1, suite_digest=DIGEST),

@@ -203,6 +203,7 @@ def train_result(board: BoardFacts, *, seed: int, mark: str, rehearsal: bool) ->
     return TrainResult(
         samples_seen=100, seconds=1, samples_per_second=100, final_loss=1.5, device="cpu", threads=2, precision="fp32",
         resumed_from=0, scale_digest=(rehearsal_of(scale) if rehearsal else scale).digest, recipe_digest=DIGEST,
+        subset_digest=DIGEST,
         weights_digest=digest(f"{mark} {seed}".encode()), loss_curve=[(50, 2.0), (100, 1.5)],
     )  # fmt: skip
 

@@ -1,11 +1,11 @@
 """A job and its context for tests that call a stage directly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datacomp.digests import digest_bytes
-from datacomp.messages import BoardFacts, FileRef, Job, Progress, Stage, SubmissionKind, Track
+from datacomp.messages import BoardFacts, FileRef, Job, Progress, Stage, StageResult, SubmissionKind, Track
 from datacomp_worker.stages.base import Cancelled, StageContext
 
 DIGEST = digest_bytes(b"")
@@ -43,9 +43,11 @@ def stage_context(
     suite_dir: Path = Path("no-suite"),
     notes: Notes | None = None,
     rehearsal: bool = False,
+    before: Sequence[StageResult] = (),
     **board: object,
 ) -> StageContext:
-    """The context of a stage that works in `directory`/output; further names are facts of the board."""
+    """The context of a stage that works in `directory`/output; `before` are results of earlier stages,
+    further names facts of the board."""
     workspace = directory / "output"
     workspace.mkdir(parents=True)
     facts = {"scale": "tiny", "suite": "tiny@1", "suite_digest": DIGEST, "pool": "p", **board}
@@ -64,6 +66,6 @@ def stage_context(
         board=BoardFacts(name="b", track=Track.FILTERING, **facts),
         upload=FileRef(name="u.npy", digest=DIGEST, size=1),
         inputs=[],
-        facts={},
+        facts={result.stage: result.model_dump(mode="json") for result in before},
     )
     return StageContext(job, workspace, directory / "scratch", pool_dir, suite_dir, inputs, None, notes or Notes())

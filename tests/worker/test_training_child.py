@@ -16,7 +16,7 @@ import pytest
 from small_pool import SmallPool
 from stage_job import Notes, stage_context
 
-from datacomp.messages import CHECKPOINT_FILE, SUBSET_FILE, Progress, Stage
+from datacomp.messages import CHECKPOINT_FILE, SUBSET_FILE, Progress, Stage, SubsetResult
 from datacomp.pool import Pool, ingest
 from datacomp.problems import BadInput, DatacompError, PlatformFault
 from datacomp.scales import SCALES, rehearsal_of
@@ -299,14 +299,42 @@ def test_the_stages_take_a_rehearsal_from_uids_to_a_checkpoint(place: Place, tmp
     assert np.load(chosen.files[SUBSET_FILE]).size == 32
 
     notes = Notes()
-    second = stage_context(Stage.TRAIN, tmp_path / "b", {SUBSET_FILE: chosen.files[SUBSET_FILE]}, notes=notes, **shared)
+    inputs = {SUBSET_FILE: chosen.files[SUBSET_FILE]}
+    second = stage_context(Stage.TRAIN, tmp_path / "b", inputs, notes=notes, before=[chosen.result], **shared)
     trained = train.run(second)
+    assert trained.result.subset_digest == chosen.result.subset_digest
     result, scale = trained.result, rehearsal_of(SCALES["tiny"])
     assert (result.samples_seen, result.threads, result.precision, result.device) == (32, 2, "fp32", "cpu")
     assert result.scale_digest == scale.digest
     assert result.final_loss == result.loss_curve[-1][1]
     assert clip.load(trained.files[CHECKPOINT_FILE], scale).module.training is False
     assert "Start epoch 0" in notes.text
+
+
+def test_a_host_that_lacks_images_which_the_site_has_does_not_train(place: Place, tmp_path: Path) -> None:
+    uids = tmp_path / SUBSET_FILE
+    write_subset(uids, place.pool.sorted_uids)
+    settled = SubsetResult(samples=60, unique=60, unavailable=0, shards=1, subset_digest="0" * 64)
+    context = stage_context(
+        Stage.TRAIN, tmp_path / "b", {SUBSET_FILE: uids}, before=[settled], pool_dir=place.pool.directory
+    )
+    with pytest.raises(PlatformFault, match="subset-differs-here"):
+        train.run(context)
+
+
+def test_a_site_with_metadata_alone_hands_the_uids_on_and_does_not_train(tmp_path: Path) -> None:
+    directory = tmp_path / "pool"
+    SmallPool(rows=20, shards=1, features=False).write(directory)
+    shutil.rmtree(directory / "shards")
+    pool = ingest(directory, processes=1)
+    uids = tmp_path / SUBSET_FILE
+    write_subset(uids, pool.sorted_uids)
+    chosen = subset.run(stage_context(Stage.SUBSET, tmp_path / "a", {SUBSET_FILE: uids}, pool_dir=directory))
+    assert (chosen.result.samples, chosen.result.unavailable, chosen.result.shards) == (20, 20, 0)
+    assert np.array_equal(np.load(chosen.files[SUBSET_FILE]), pool.sorted_uids)
+    context = stage_context(Stage.TRAIN, tmp_path / "b", chosen.files, before=[chosen.result], pool_dir=directory)
+    with pytest.raises(PlatformFault, match="pool-without-images"):
+        train.run(context)
 
 
 def test_the_environment_names_what_a_result_depends_on() -> None:

@@ -95,11 +95,17 @@ class SubsetShards:
 def select(pool: Pool, uids: Uids, *, limit: int | None = None) -> Selection:
     """The rows of a sorted subset that have an image here; at most `limit` of them, evenly spread.
 
-    `BadInput`: `uids-unknown` when the pool lacks some, `subset-without-images` when none is left.
+    `BadInput`: `uids-unknown` when the pool lacks some, `subset-without-images` when none is left. `PlatformFault`
+    `pool-without-images` when this host has metadata alone.
     """
     rows = pool.rows_of(uids)
     if (rows < 0).any():
         raise BadInput(unknown_problem(np.flatnonzero(rows < 0), uids))
+    if not pool.manifest.tars:
+        hint = "download the pool's images to this host and ingest it again"
+        raise PlatformFault.of(
+            "pool-without-images", "this host has the pool's metadata alone", str(pool.directory), hint
+        )
     at_hand = pool.available[rows] if rows.size else np.empty(0, bool)
     kept = np.asarray(uids)[at_hand]
     if not kept.size:

@@ -19,6 +19,8 @@ from datacomp.messages import Failure, LeaderboardOut, Progress, RunOut, ScoreOu
 from datacomp.problems import PlatformFault
 
 POLL_SECONDS = 0.5
+WIDE = 110
+"""Columns of a terminal from which on a leaderboard shows its groups."""
 STATE_STYLE = {"done": "green", "running": "cyan", "failed": "red", "cancelled": "yellow"}
 FINAL_STYLE = {"scored": "green", "rejected": "red", "failed": "red"}
 
@@ -126,15 +128,16 @@ def _number(value: float | None) -> str:
 
 def leaderboard_table(board: LeaderboardOut, *, all_tasks: bool = False) -> Table:
     """The leaderboard as a table; `all_tasks` adds a column per task."""
-    groups = sorted({group for row in board.rows for group in row.groups})
+    wide = all_tasks or console.width >= WIDE
+    groups = sorted({group for row in board.rows for group in row.groups}) if wide else []
     table = Table(title=f"{board.title}: {board.rank_by}", title_justify="left")
     table.add_column("rank", justify="right")
     for column in ("method", "by"):
         table.add_column(column, overflow="fold")
     numbers = ["subset", "score", *groups, *(board.tasks if all_tasks else [])]
     for column in numbers:
-        table.add_column(column, justify="right")
-    table.add_column("status")
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
     for row in board.rows:
         figures = [_number(row.score), *(_number(row.groups.get(group)) for group in groups)]
         figures += [_number(row.tasks.get(task)) for task in board.tasks] if all_tasks else []

@@ -21,8 +21,9 @@ def up(
     queues: Annotated[str | None, typer.Option(help="Their queues; default cpu, and gpu where there is one.")] = None,
 ) -> None:
     """Start server, dispatcher and workers on this machine (SQLite and a file broker), until interrupted."""
-    from datacomp.local.platform import LocalPlatform
+    from datacomp.local.platform import LocalPlatform, interrupt_on_sigterm
 
+    interrupt_on_sigterm()
     with LocalPlatform(data_dir, host=host, port=port, workers=workers, queues=queues) as platform:
         platform.announce()
         platform.keep_running()
@@ -40,5 +41,7 @@ def demo(
 ) -> None:
     """The main job: generate the tiny world, submit four filters, train and evaluate each, show the board."""
     from datacomp.local.demo import run_demo
+    from datacomp.local.platform import interrupt_on_sigterm
 
+    interrupt_on_sigterm()
     run_demo(data_dir, port=port, stop=stop, json_file=json_file, pairs=pairs)

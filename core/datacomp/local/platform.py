@@ -83,17 +83,10 @@ class LocalPlatform:
         console.print(f"take part: datacomp login {self.url} --register")
 
     def keep_running(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
-        stop = threading.Event()
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, on_signal)
+        """Serve until interrupted."""
         console.print("serving; Ctrl-C ends it")
-        while not stop.wait(0.5):
-            pass
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
     def _start(self, name: str, *arguments: str) -> None:
         self.supervisor.add(Child(name, arguments, self.environment(), self.data_dir / "logs" / f"{name}.log"))
@@ -112,6 +105,15 @@ class LocalPlatform:
             where=str(server.log),
             hint="see its log",
         )
+
+
+def interrupt_on_sigterm() -> None:
+    """Have SIGTERM end this process as Ctrl-C does, so that everything it started is ended too."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def free_port(host: str, wanted: int) -> int:

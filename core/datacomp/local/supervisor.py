@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datacomp.lifeline import PARENT
+
 STOP_SECONDS = 8.0
 """How long children may take to end before they are killed."""
 BACKOFF_SECONDS = (0.2, 1.0, 3.0, 10.0)
@@ -34,11 +36,11 @@ class Child:
     """Exit codes so far."""
 
     def start(self) -> None:
-        """Start the process in a session of its own, so that an interrupt reaches us first."""
+        """Start the process in a session of its own, so that an interrupt reaches us first. It dies with us."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "datacomp", *self.arguments]
-            environment = {**os.environ, **self.environment}
+            environment = {**os.environ, **self.environment, PARENT: str(os.getpid())}
             self.process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )

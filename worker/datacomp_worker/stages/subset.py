@@ -1,7 +1,8 @@
 """subset: settle what is trained on, and have its shards at hand.
 
 What is promoted is small: the uids and a report. The shards stay in this host's scratch, and the host that trains
-finds them there or makes them again.
+finds them there or makes them again. A site that has ingested metadata alone hands the uids on as they are: which of
+them have an image is known where the images are.
 """
 
 from __future__ import annotations
@@ -19,20 +20,25 @@ REHEARSAL_SAMPLES = REHEARSAL_STEPS * REHEARSAL_BATCH
 
 def run(context: StageContext) -> StageOutput:
     """Drop what has no image here, write the rest as `subset.npy`, copy its samples into shards."""
-    selection, shards = shards_of(context)
-    uids = context.workspace / SUBSET_FILE
-    write_subset(uids, selection.uids)
+    if board_pool(context).manifest.tars:
+        selection, shards = shards_of(context)
+        count = shards.shards
+    else:
+        uids = read_subset(context.input(SUBSET_FILE))
+        selection, count = Selection(uids, unavailable=int(uids.size)), 0
+    uids_file = context.workspace / SUBSET_FILE
+    write_subset(uids_file, selection.uids)
     result = SubsetResult(
-        samples=shards.samples,
+        samples=int(selection.uids.size),
         unique=selection.unique,
         unavailable=selection.unavailable,
-        shards=shards.shards,
+        shards=count,
         subset_digest=selection.digest,
     )
     report = context.workspace / REPORT_FILE
     report.write_text(result.model_dump_json(indent=1))
-    context.report.log(f"{shards.samples:,} samples in {shards.shards} shards, {selection.unavailable:,} unavailable\n")
-    return StageOutput(result, {SUBSET_FILE: uids, REPORT_FILE: report})
+    context.report.log(f"{result.samples:,} samples in {count} shards, {selection.unavailable:,} unavailable\n")
+    return StageOutput(result, {SUBSET_FILE: uids_file, REPORT_FILE: report})
 
 
 def shards_of(context: StageContext) -> tuple[Selection, SubsetShards]:

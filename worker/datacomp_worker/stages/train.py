@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
-from datacomp.messages import CHECKPOINT_FILE, TrainResult
+from datacomp.messages import CHECKPOINT_FILE, Stage, SubsetResult, TrainResult
+from datacomp.problems import PlatformFault
 from datacomp.scales import get_scale, rehearsal_of
 from datacomp_worker.stages.base import StageContext, StageOutput
 from datacomp_worker.stages.subset import shards_of
+from datacomp_worker.subsets import Selection
 from datacomp_worker.tracks import clip
 
 
@@ -17,6 +19,7 @@ def run(context: StageContext) -> StageOutput:
     if context.job.rehearsal:
         scale = rehearsal_of(scale)
     selection, shards = shards_of(context)
+    _require_same(context, selection)
     start = time.monotonic()
     trained = clip.train(
         selection,
@@ -42,7 +45,17 @@ def run(context: StageContext) -> StageOutput:
         resumed_from=trained.resumed_from,
         scale_digest=scale.digest,
         recipe_digest=trained.recipe_digest,
+        subset_digest=selection.digest,
         weights_digest=trained.weights_digest,
         loss_curve=list(trained.loss_curve),
     )
     return StageOutput(result, {CHECKPOINT_FILE: trained.checkpoint})
+
+
+def _require_same(context: StageContext, selection: Selection) -> None:
+    """What is trained on must be what the stage subset settled, where that stage saw the images."""
+    settled = SubsetResult.model_validate(context.job.facts[Stage.SUBSET])
+    if settled.shards and settled.subset_digest != selection.digest:
+        message = f"{selection.unavailable:,} samples that have an image elsewhere on this site have none on this host"
+        hint = "bring this host's pool up to date and ingest it again"
+        raise PlatformFault.of("subset-differs-here", message, str(context.pool_dir), hint)

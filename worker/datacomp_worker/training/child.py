@@ -16,7 +16,7 @@ from types import ModuleType
 
 from datacomp.problems import BadInput, DatacompError, Problem
 from datacomp_worker.training.events import Failed, Plan, Started, emit
-from datacomp_worker.training.lifeline import die_with_parent
+from datacomp.lifeline import die_with_parent
 
 EXIT_TOLD = 3
 """Exit status after a failure that was told as an event."""

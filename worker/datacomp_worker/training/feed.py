@@ -25,7 +25,7 @@ from torchvision.transforms import Compose, Normalize
 from datacomp.problems import PlatformFault
 from datacomp_worker.subsets import SubsetShards
 from datacomp_worker.training.draws import Draws
-from datacomp_worker.training.lifeline import die_with_parent
+from datacomp.lifeline import die_with_parent
 
 OPEN_TARS = 256
 MEMORY = 128 << 20

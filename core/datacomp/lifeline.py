@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 
+PARENT = "DATACOMP_PARENT"
+"""Environment variable: id of the process that a command must not outlive."""
 _PR_SET_PDEATHSIG = 1
 
 
