@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from datacomp.lifeline import die_with_parent
 from datacomp.problems import BadInput, DatacompError, Problem
 from datacomp_worker.training.events import Failed, Plan, Started, emit
-from datacomp.lifeline import die_with_parent
 
 EXIT_TOLD = 3
 """Exit status after a failure that was told as an event."""

@@ -22,10 +22,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import Compose, Normalize
 
+from datacomp.lifeline import die_with_parent
 from datacomp.problems import PlatformFault
 from datacomp_worker.subsets import SubsetShards
 from datacomp_worker.training.draws import Draws
-from datacomp.lifeline import die_with_parent
 
 OPEN_TARS = 256
 MEMORY = 128 << 20
