@@ -79,22 +79,23 @@ def _cases(args: argparse.Namespace, pool: OddPool, model: Path) -> list[dict[st
     results = []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
+        out = work / "out.npy"
         pool.write(work / "pool")
         original = Original.prepare(args.original, args.original_python, work, model, work / "pool" / "assets")
         for baseline, options in CASES:
             flags = [text for key, value in options.items() for text in (f"--{key}", value)]
             if "image_based" in baseline:
                 flags += ["--image_based_scale", "small"]
-            outcome = original.run(baseline, work / "pool" / "metadata", work / "out.npy", *flags)
+            outcome = original.run(baseline, work / "pool" / "metadata", out, *flags)
             case: dict[str, object] = {"filter": baseline, "options": options}
-            if outcome.uids is None:
+            if not outcome.ok:
                 case["fails"] = outcome.log.strip().splitlines()[-1]
             else:
-                case["rows"] = len(np.load(outcome.uids))
+                case["rows"] = len(np.load(out))
                 if not case["rows"] and pool.nan and "fraction" in options:
                     case["all_lost"] = True  # its threshold is NaN
-                case["sha256"] = hashlib.sha256(outcome.uids.read_bytes()).hexdigest()
-                outcome.uids.unlink()
+                case["sha256"] = hashlib.sha256(out.read_bytes()).hexdigest()
+                out.unlink()
             print(json.dumps(case), f"{outcome.wall_seconds:.1f} s", flush=True)
             results.append(case)
     return results

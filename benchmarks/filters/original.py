@@ -6,13 +6,12 @@ decides which rows are kept is touched.
 
 from __future__ import annotations
 
-import os
-import resource
 import shutil
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from measured import Measured, run
 
 DOWNLOAD = """
 
@@ -31,19 +30,6 @@ targets = numpy.array_split(numpy.load(f"{source}/targets.npy"), 5)
 for i, part in enumerate(targets):
     torch.save({"image_features": torch.from_numpy(part)}, f"{assets}/in1k_clip_vit_l14_{i}")
 """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One run of the original."""
-
-    uids: Path | None
-    """Its npy; None when it failed."""
-    cpu_seconds: float
-    wall_seconds: float
-    peak_bytes: int
-    """Of its largest process."""
-    log: str
 
 
 @dataclass(frozen=True)
@@ -77,8 +63,8 @@ class Original:
             subprocess.run([python, "-c", ASSETS_SCRIPT, sources, assets], check=True)
         return cls(directory, python, assets)
 
-    def run(self, name: str, metadata: Path, out: Path, *options: str, workers: int = 1) -> Outcome:
-        """One baseline."""
+    def run(self, name: str, metadata: Path, out: Path, *options: str, workers: int = 1) -> Measured:
+        """One baseline; `out` is there when it went well."""
         command = [str(self.python), "baselines.py", "--name", name, "--metadata_dir", str(metadata)]
         command += ["--save_path", str(out), "--num_workers", str(workers), "--num_gpus", "1", *options]
         variables = {
@@ -86,12 +72,4 @@ class Original:
             "NLTK_DATA": str(self.assets / "nltk_data"),
             "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",  # its centroids are a pickled NumPy array
         }
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        done = subprocess.run(
-            command, cwd=self.directory, env=os.environ | variables, capture_output=True, text=True, check=False
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        found = out if done.returncode == 0 and out.is_file() else None
-        log = (done.stdout + done.stderr)[-3000:]
-        return Outcome(found, cpu, time.monotonic() - began, after.ru_maxrss * 1024, log)
+        return run(command, cwd=self.directory, variables=variables)

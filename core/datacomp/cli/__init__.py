@@ -7,7 +7,6 @@ from importlib.metadata import entry_points
 
 import typer
 
-from datacomp.cli import account, data, local, submissions
 from datacomp.console import errors, show_problems
 from datacomp.problems import DatacompError
 
@@ -15,14 +14,15 @@ PLUGINS = "datacomp.commands"
 """Entry-point group: each names a Typer app `commands` and may offer `pool_commands` beside it."""
 
 
+LIGHT = (("check",), ("filter",), ("pool", "ingest"), ("pool", "info"), ("pool", "add-column"))
+"""Commands over a pool at hand: they start without the client and the extras, which take longer than they do."""
+
+
 def build() -> typer.Typer:
     """The whole command line, with the commands of every installed extra."""
-    app = typer.Typer(
-        help="A dataset-filtering competition: choose the data, the platform trains and evaluates.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    from datacomp.cli import account, data, local, submissions
+
+    app = _app()
     pool = typer.Typer(help="Make, ingest and look at candidate pools.", no_args_is_help=True)
     for group in (account.commands, submissions.commands, data.commands, local.commands):
         app.registered_commands.extend(group.registered_commands)
@@ -40,10 +40,30 @@ def build() -> typer.Typer:
     return app
 
 
+def build_light() -> typer.Typer:
+    """The commands of `LIGHT` alone."""
+    from datacomp.cli import data
+
+    app = _app()
+    app.registered_commands.extend(data.commands.registered_commands)
+    app.add_typer(data.pool_commands, name="pool")
+    return app
+
+
+def _app() -> typer.Typer:
+    return typer.Typer(
+        help="A dataset-filtering competition: choose the data, the platform trains and evaluates.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
     try:
-        build()()
+        light = any(tuple(sys.argv[1 : len(words) + 1]) == words for words in LIGHT)
+        (build_light() if light else build())()
     except DatacompError as error:
         show_problems(error.problems)
         sys.exit(1)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datacomp.filtering import load_filter, named_filters, score_pool, select
+from datacomp.filtering import load_filter, score_pool, select
 from datacomp.filtering.inner import raised
 from datacomp.filtering.selection import Selection
 from datacomp.pool import Pool
@@ -50,7 +50,7 @@ def run_filter(
 
 
 def _select(what: str, pool: Pool, parameters: Mapping[str, str], report: Report) -> Selection:
-    if not what.endswith(".py") and what not in named_filters() and not what.isidentifier():
+    if not what.endswith(".py") and not what.isidentifier():
         if parameters:
             raise BadInput.of("option-unknown", "an expression takes no parameters", where=next(iter(parameters)))
         return select(pool, None, what)

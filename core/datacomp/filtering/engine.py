@@ -59,6 +59,8 @@ def score_pool(filter_: Filter, pool: Pool, *, report: Report = silent, check: b
     if len(kinds) > 1:
         message = f"some batches gave {' and others '.join(sorted(map(str, kinds)))}"
         raise BadInput.of("filter-score-mixed", message, hint="return the same type for every batch")
+    if len(pieces) == 1:  # a whole-pool filter's: perhaps a mapped column
+        return Scores(pieces[0])
     return Scores(np.concatenate(pieces) if pieces else np.empty(0, np.bool_))
 
 

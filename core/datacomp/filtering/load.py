@@ -30,11 +30,11 @@ def load_filter(what: str, parameters: Mapping[str, str]) -> Filter:
     """A named filter, or the one in a `.py` file, made with these parameters. Runs the file's code."""
     if what.endswith(".py"):
         return make(load_file(Path(what)), parameters)
-    known = named_filters()
+    known = {point.name: point for point in entry_points(group=GROUP)}
     if what not in known:
-        hint = f"filters: {', '.join(known)}; or give a Python file or an expression"
+        hint = f"filters: {', '.join(sorted(known))}; or give a Python file or an expression"
         raise BadInput.of("filter-unknown", f"there is no filter {what!r}", hint=hint)
-    return make(known[what], parameters)
+    return make(known[what].load(), parameters)
 
 
 def make(kind: type[Filter], parameters: Mapping[str, str]) -> Filter:

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from datacomp.filtering.expression import Binary, Call, Name, Node, Number, Text, Unary, error_at, parse
+from datacomp.filtering.threshold import kth_largest
 from datacomp.pool import Pool
 from datacomp.problems import BadInput
-from datacomp.uids import Uids
+from datacomp.uids import UID_DTYPE, Uids, halves
 
 MOST_COPIES = 10
 """Rows of a subset per row of the pool: repeat counts may not ask for more memory than there is."""
@@ -51,7 +52,8 @@ class Selection:
     @property
     def kept(self) -> int:
         """Rows taken, repeats counted."""
-        return int(self.counts.sum(dtype=np.int64))
+        bools = self.counts.dtype == np.bool_
+        return int(np.count_nonzero(self.counts) if bools else self.counts.sum(dtype=np.int64))
 
     def uids(self, pool: Pool) -> Uids:
         """The subset: sorted uids, each as often as its row is taken. `BadInput` beyond `MOST_COPIES`."""
@@ -59,10 +61,10 @@ class Selection:
             message = f"the subset has {self.kept:,} rows, more than {MOST_COPIES} times the pool's {pool.rows:,}"
             raise BadInput.of("subset-too-large", message, where=self.rule, hint="repeat rows less often")
         order = np.asarray(pool.uid_order)
-        counts = self.counts[order]
-        if counts.dtype == np.bool_:
-            counts = counts.astype(np.int64)
-        subset: Uids = np.repeat(np.asarray(pool.uids)[order], counts)
+        taken = self.counts.take(order)
+        rows = order.compress(taken) if taken.dtype == np.bool_ else np.repeat(order, taken)
+        # As pairs of integers: half the time of gathering records.
+        subset: Uids = halves(pool.uids).take(rows, axis=0).view(UID_DTYPE).reshape(-1)
         return subset
 
 
@@ -168,12 +170,8 @@ def top_fraction(pool: Pool, column: npt.NDArray[Any], fraction: float) -> npt.N
     """The original's top fraction: n + 1 rows and all ties; NaN counts among all rows but is never kept."""
     _require_fraction(fraction)
     n = int(column.size * fraction)
-    there: npt.NDArray[np.bool_] = ~np.isnan(column)
-    if n >= column.size:
-        return there
-    # NaN sorts last, as in the original's descending order.
-    threshold = -np.partition(-column, n)[n]
-    return there if np.isnan(threshold) else np.asarray(column >= threshold)
+    threshold = kth_largest(column, n) if n < column.size else np.nan
+    return np.asarray(~np.isnan(column) if np.isnan(threshold) else column >= threshold)
 
 
 def top_exact(pool: Pool, column: npt.NDArray[Any], fraction: float) -> npt.NDArray[np.bool_]:

@@ -24,7 +24,7 @@ OWN = frozenset((
     "cluster", "uid_order", "tar", "image_offset", "image_size", "text_offset", "text_size",
 ))  # fmt: skip
 """Names that the pack gives to what it computes."""
-BATCH = 1 << 16
+BATCH = 1 << 14
 """Rows of a metadata file in memory at a time."""
 IMAGE_DIGITS = 16
 """Digits of a SHA-256 that identify an image: 64 bits."""
@@ -82,6 +82,11 @@ def _schema(path: Path) -> pa.Schema:
         raise _unreadable(path, error) from error
 
 
+def schema_names(path: Path) -> tuple[str, ...]:
+    """All columns of a metadata file."""
+    return tuple(_schema(path).names)
+
+
 def numbers(path: Path) -> list[str]:
     """The numeric columns of a metadata file. `BadInput` when it lacks what every pool has, or names one as we do."""
     import pyarrow as pa
@@ -115,8 +120,8 @@ class _Base:
     def add(self, batch: pa.Table) -> None:
         captions = Captions.of(batch.column("text"))
         piece = {name: _numbers(batch.column(name)) for name in self.names}
-        piece |= {"words": captions.words(), "characters": captions.characters(), "tokens": captions.tokens()}
-        piece["text_hash"] = captions.hashes()
+        piece["words"], piece["tokens"] = captions.words_and_tokens()
+        piece |= {"characters": captions.characters(), "text_hash": captions.hashes()}
         if "sha256" in batch.column_names:
             piece["image_hash"] = Captions.of(batch.column("sha256")).hashes(IMAGE_DIGITS)
         self.pieces.append(piece)

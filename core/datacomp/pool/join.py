@@ -5,6 +5,8 @@ Parts are opened one at a time: neither memory nor open files grow with the numb
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datacomp.digests import digest_file, digest_json
+from datacomp.digests import digest_json
 from datacomp.pool import npz
-from datacomp.pool.columns import VOCABULARY
+from datacomp.pool.columns import VOCABULARY, schema_names
 from datacomp.pool.manifest import MANIFEST, PACK, Column, Feature, PoolManifest, Shard, Tar
 from datacomp.pool.recipe import BASE, Recipe
 from datacomp.problems import BadInput, Problem, raise_if_any
-from datacomp.uids import UID_DTYPE, find, order, repeats, to_hex
+from datacomp.uids import UID_DTYPE, find, halves, order, repeats, to_hex
 
 PLACES = ("image_offset", "image_size", "text_offset", "text_size")
 SMALL = 1 << 31
@@ -44,6 +46,7 @@ def join(
         tars=places.tars,
         features=_features([source for source, _ in groups[BASE]]),
         columns=tuple(sorted(writer.columns, key=lambda column: column.name)),
+        metadata=schema_names(groups[BASE][0][0]),
         made_with=recipe.groups,
         orphans=places.orphans,
     )
@@ -73,57 +76,73 @@ def write_column(directory: Path, name: str, values: npt.NDArray[Any]) -> Column
     return writer.columns[0]
 
 
-def _load(part: Path, name: str) -> npt.NDArray[Any]:
-    with np.load(part) as arrays:
-        array: npt.NDArray[Any] = arrays[name]
-    return array
+@dataclass(frozen=True)
+class _Opened:
+    """A part whose table of contents has been read."""
+
+    source: Path
+    part: Path
+    members: dict[str, npz.Member]
+
+    @classmethod
+    def of(cls, item: Part) -> _Opened:
+        return cls(*item, npz.members(item[1]))
+
+    @property
+    def dtypes(self) -> dict[str, np.dtype[Any]]:
+        return {name: member.dtype for name, member in self.members.items()}
+
+    def load(self, name: str) -> npt.NDArray[Any]:
+        return npz.map_member(self.part, self.members[name])
+
+    def words(self, name: str) -> list[str]:
+        """The texts behind a column's codes."""
+        return [str(word) for word in self.load(name + VOCABULARY)]
+
+    def recoded(self, name: str, words: list[str]) -> npt.NDArray[Any]:
+        """A column's codes as places in the whole pool's vocabulary."""
+        place = {word: number for number, word in enumerate(words)}
+        codes = np.array([place[own] for own in self.words(name)] + [-1], np.int16)
+        recoded: npt.NDArray[Any] = codes[self.load(name)]
+        return recoded
 
 
 def _write_group(writer: _Writer, parts: Sequence[Part]) -> None:
-    dtypes = _same_columns(parts)
-    for name, dtype in dtypes.items():
+    opened = [_Opened.of(part) for part in parts]
+    _require_same(opened)
+    for name, dtype in opened[0].dtypes.items():
         if name.endswith(VOCABULARY):
             continue
-        if name + VOCABULARY in dtypes:
-            words = sorted({str(word) for _, part in parts for word in _load(part, name + VOCABULARY)})
-            writer.write(name, (_recoded(part, name, words) for _, part in parts), np.dtype(np.int16), tuple(words))
+        if name + VOCABULARY in opened[0].members:
+            words = sorted({word for part in opened for word in part.words(name)})
+            writer.write(name, (part.recoded(name, words) for part in opened), np.dtype(np.int16), tuple(words))
         else:
-            writer.write(name, (_load(part, name) for _, part in parts), dtype)
+            writer.write(name, (part.load(name) for part in opened), dtype)
 
 
-def _recoded(part: Path, name: str, words: list[str]) -> npt.NDArray[Any]:
-    """A part's codes as places in the whole pool's vocabulary."""
-    place = {word: number for number, word in enumerate(words)}
-    codes = np.array([place[str(own)] for own in _load(part, name + VOCABULARY)] + [-1], np.int16)
-    recoded: npt.NDArray[Any] = codes[_load(part, name)]
-    return recoded
-
-
-def _same_columns(parts: Sequence[Part]) -> dict[str, np.dtype[Any]]:
-    """The columns of all shards; `BadInput` names each shard that differs from the first, and by what."""
-    described = [_dtypes(part) for _, part in parts]
-    first = parts[0][0].name
+def _require_same(parts: Sequence[_Opened]) -> None:
+    """`BadInput` names each shard whose columns differ from the first's, and by what."""
+    first = parts[0]
     problems = [
         Problem(
             code="pool-mixed-schemas",
-            message=f"columns differ from those of {first}: {_difference(described[0], own)}",
-            where=source.name,
+            message=f"columns differ from those of {first.source.name}: {_difference(first.dtypes, own.dtypes)}",
+            where=own.source.name,
             hint="make all metadata files of one kind",
         )
-        for own, (source, _) in zip(described, parts, strict=True)
-        if own != described[0]
+        for own in parts
+        if _plain(own.dtypes) != _plain(first.dtypes)
     ]
     raise_if_any(problems)
-    return described[0]
+
+
+def _plain(dtypes: dict[str, Any]) -> dict[str, Any]:
+    return {name: dtype for name, dtype in dtypes.items() if not name.endswith(VOCABULARY)}
 
 
 def _difference(first: dict[str, Any], own: dict[str, Any]) -> str:
-    names = sorted(name for name in first | own if first.get(name) != own.get(name))
+    names = sorted(name for name in _plain(first | own) if first.get(name) != own.get(name))
     return ", ".join(f"{name} {own.get(name, 'missing')} instead of {first.get(name, 'none')}" for name in names)
-
-
-def _dtypes(part: Path) -> dict[str, np.dtype[Any]]:
-    return {name: member.dtype for name, member in npz.members(part).items()}
 
 
 class _Writer:
@@ -144,13 +163,18 @@ class _Writer:
         """Write a column piece by piece."""
         path = self.directory / f"{name}.npy"
         temporary = path.with_suffix(".tmp")
+        start = io.BytesIO()
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (self.rows,)}
+        np.lib.format.write_array_header_1_0(start, header)
+        sha = hashlib.sha256(start.getvalue())
         with temporary.open("wb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (self.rows,)}
-            np.lib.format.write_array_header_1_0(file, header)
+            file.write(start.getvalue())
             for piece in pieces:
-                file.write(np.ascontiguousarray(piece, dtype).view(np.uint8).data)
+                data = np.ascontiguousarray(piece, dtype).view(np.uint8).data
+                sha.update(data)
+                file.write(data)
         temporary.replace(path)
-        self.columns.append(Column(name=name, dtype=str(dtype), digest=digest_file(path), vocabulary=vocabulary))
+        self.columns.append(Column(name=name, dtype=str(dtype), digest=sha.hexdigest(), vocabulary=vocabulary))
 
     def constant(self, name: str, value: int) -> None:
         """A column that has one value in every row needs no file."""
@@ -166,7 +190,7 @@ class _Writer:
 def _write_uid_order(writer: _Writer, shards: Sequence[Shard]) -> None:
     uids = np.asarray(writer.read("uid"))
     by_uid = order(uids)
-    ordered = uids[by_uid]
+    ordered = halves(uids).take(by_uid, axis=0).view(UID_DTYPE).reshape(-1)
     if repeats(ordered):
         twice = np.flatnonzero(ordered[1:] == ordered[:-1])
         first = to_hex(ordered[twice[:1]])[0]

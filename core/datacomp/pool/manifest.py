@@ -74,6 +74,8 @@ class PoolManifest(Frozen):
     tars: tuple[Tar, ...]
     features: tuple[Feature, ...]
     columns: tuple[Column, ...]
+    metadata: tuple[str, ...]
+    """All columns of the metadata files themselves, so that nobody need open one to know."""
     made_with: dict[str, str]
     """What the groups of computed columns were computed with, by digest: `language` names the fastText model."""
     orphans: int = 0

@@ -57,7 +57,7 @@ class Pool:
     def names(self) -> frozenset[str]:
         """Every column that a filter may name, of the pack and of the metadata."""
         own = {column.name for column in self.manifest.columns if column.name not in INTERNAL}
-        return frozenset(own | set(self._schema))
+        return frozenset(own | set(self.manifest.metadata))
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A column of the pack, mapped: shape (rows,). Text of few values comes as its codes, see `vocabulary`."""
@@ -109,7 +109,7 @@ class Pool:
         import pyarrow.parquet as pq
 
         path = self.metadata_file(shard)
-        if name not in self._schema:
+        if name not in self.manifest.metadata:
             raise self._unknown(name)
         try:
             column = pq.read_table(path, columns=[name]).column(0)
@@ -122,14 +122,6 @@ class Pool:
     def metadata_file(self, shard: int) -> Path:
         """The parquet file of a shard."""
         return self.directory / METADATA / f"{self.manifest.shards[shard].name}.parquet"
-
-    @cached_property
-    def _schema(self) -> dict[str, str]:
-        import pyarrow.parquet as pq
-
-        if not self.manifest.shards:
-            return {}
-        return {field.name: str(field.type) for field in pq.read_schema(self.metadata_file(0))}
 
     # --- features
 

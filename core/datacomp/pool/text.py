@@ -44,28 +44,28 @@ class Captions:
         places = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
         return cls(np.frombuffer(data or b"", np.uint8)[: places[-1]], places)
 
-    def words(self) -> npt.NDArray[np.int32]:
-        """`len(text.split())` of every row."""
-        return self._runs(_python_space(self.data))
+    def words_and_tokens(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
+        """`len(text.split())` of every row, and its fastText tokens, at most 32,767.
+
+        fastText's tokens are runs between ASCII white space or NUL, and every new line is one, too.
+        """
+        data = self.data
+        python = _python_space(data)
+        fasttext = (data == 0x20) | (data - np.uint8(9) < 5) | (data == 0)
+        words = self._runs(python)
+        runs = words if np.array_equal(python, fasttext) else self._runs(fasttext)
+        tokens = np.minimum(runs + self._count(data == 0x0A), np.iinfo(np.int16).max)
+        return words, np.asarray(tokens, np.int16)
 
     def characters(self) -> npt.NDArray[np.int32]:
         """`len(text)` of every row: code points."""
-        inner = np.flatnonzero((self.data & 0xC0) == 0x80)  # bytes that continue a code point
-        return (np.diff(self.offsets) - self._per_row(inner)).astype(np.int32)
-
-    def tokens(self) -> npt.NDArray[np.int16]:
-        """fastText's tokens of every row, at most 32,767: runs between ASCII white space or NUL, and new lines."""
-        data = self.data
-        space = (data == 0x20) | (data - np.uint8(9) < 5) | (data == 0)
-        new_lines = self._per_row(np.flatnonzero(data == 0x0A))
-        tokens = np.minimum(self._runs(space) + new_lines, np.iinfo(np.int16).max)
-        return np.asarray(tokens, np.int16)
+        return self._count((self.data & 0xC0) != 0x80)  # the others continue a code point
 
     def hashes(self, limit: int | None = None) -> npt.NDArray[np.uint64]:
         """A 64-bit hash of every row's bytes, or of its first `limit`: equal texts have equal hashes, everywhere."""
         lengths = np.diff(self.offsets)
         lengths = lengths if limit is None else np.minimum(lengths, limit)
-        by_length = np.argsort(-lengths, kind="stable")
+        by_length = _longest_first(lengths)
         places, left = self.offsets[:-1][by_length], lengths[by_length]
         # Eight spare bytes, so that the last caption's last word can be read whole.
         padded = np.concatenate([self.data, np.zeros(8, np.uint8)])
@@ -89,12 +89,24 @@ class Captions:
         before[1:] = space[:-1]
         starts = self.offsets[:-1]
         before[starts[starts < space.size]] = True
-        return self._per_row(np.flatnonzero(before & ~space)).astype(np.int32)
+        return self._count(before & ~space)
 
-    def _per_row(self, places: Numbers) -> Numbers:
-        """How many of these byte places, in ascending order, fall into each row."""
-        counts: Numbers = np.diff(np.searchsorted(places, self.offsets))
+    def _count(self, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+        """How many bytes of each row are marked."""
+        filled = np.diff(self.offsets) > 0
+        counts = np.zeros(filled.size, np.int32)
+        if filled.any():
+            starts = self.offsets[:-1][filled]  # each reaches to the next: the rows between have no bytes
+            counts[filled] = np.add.reduceat(marked.view(np.int8), starts, dtype=np.int32)
         return counts
+
+
+def _longest_first(lengths: Numbers) -> Numbers:
+    longest = int(lengths.max(initial=0))
+    if lengths.min(initial=longest) == longest:
+        return np.arange(lengths.size)
+    # Two bytes are sorted digit by digit, several times as fast.
+    return np.argsort((longest - lengths).astype(np.uint16 if longest < 1 << 16 else np.int64), kind="stable")
 
 
 def _python_space(data: Bytes) -> npt.NDArray[np.bool_]:
