@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import uvicorn
-from server_site import ORGANISER_TOKEN, POSTGRES, REDIS, WORKER_TOKEN, Site, needed, running, write_boards
+from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, running, write_boards
+from servers import POSTGRES, REDIS, needed, postgres_schema
 
 from datacomp_server import schema
 from datacomp_server.database import Database
@@ -43,19 +44,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A migrated schema of our own in the PostgreSQL database for tests."""
-    base = needed(POSTGRES, "PostgreSQL")
-    name = f"test_{os.getpid()}_{time.time_ns()}"
-    admin = sa.create_engine(base, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(sa.schema.CreateSchema(name))
-    url = f"{base}{'&' if '?' in base else '?'}options=-csearch_path%3D{name}"
-    database = Database(url)
-    schema.migrate(database)
-    database.close()
-    yield url
-    with admin.connect() as connection:
-        connection.execute(sa.schema.DropSchema(name, cascade=True))
-    admin.dispose()
+    with postgres_schema() as url:
+        database = Database(url)
+        schema.migrate(database)
+        database.close()
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

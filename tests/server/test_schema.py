@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from server_site import POSTGRES, needed, running
+from server_site import running
+from servers import POSTGRES, needed
 
 from datacomp.problems import PlatformFault
 from datacomp_server import schema

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,3 +43,28 @@ class Place:
         done = self.datacomp("submit", *arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+PAIRS = 2048
+
+
+@contextmanager
+def running_place(root: Path, home: Path) -> Iterator[Place]:
+    """A small world, a platform over it in `root`, and the participant grace, logged in with her files in `home`."""
+    pool = root / "pools" / "tiny"
+    for arguments in (
+        ["pool", "generate", str(pool), "--suite-dir", str(root / "suites" / "tiny"), "--pairs", str(PAIRS)],
+        ["pool", "ingest", str(pool)],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "datacomp", *arguments], capture_output=True, text=True, timeout=280, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    with LocalPlatform(root, port=0) as platform:
+        client = Client(platform.url)
+        token = client.register("grace", "correct horse battery").token
+        place = Place(platform, Client(platform.url, token), home)
+        login = place.datacomp("login", platform.url, "--token", token)
+        assert login.returncode == 0, login.stderr
+        assert "grace" in login.stdout
+        yield place

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,7 +46,6 @@ from datacomp_server.database import Database
 from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
 
-POSTGRES, REDIS = "DATACOMP_TEST_POSTGRES", "DATACOMP_TEST_REDIS"
 ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what does not depend on the database: PostgreSQL is spared."""
 WORKER_TOKEN, ORGANISER_TOKEN = "worker-token-of-the-tests", "organiser-token-of-the-tests"
@@ -73,16 +71,6 @@ submissions_per_day = 20
 max_upload_bytes = 1000000
 baseline_accounts = ["Pinned"]
 """
-
-
-def needed(variable: str, what: str) -> str:
-    """The variable's value; without it the test is skipped, or fails where everything must run."""
-    value = os.environ.get(variable)
-    if value:
-        return value
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{variable} is not set: continuous integration must test with {what}")
-    pytest.skip(f"{variable} is not set: not tested with {what}")
 
 
 def write_boards(folder: Path, text: str = ONE_BOARD) -> Path:

@@ -1,0 +1,113 @@
+"""kill -9 at random points: nothing is lost, nothing counts twice, no transition is illegal.
+
+DATACOMP_FAULTS_SEED and DATACOMP_FAULTS_COUNT choose which processes die when, and how many.
+"""
+
+import os
+import random
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from e2e_place import Place, running_place
+
+from datacomp.messages import RunState
+from datacomp.pool import Pool
+from datacomp.problems import DatacompError
+from datacomp.uids import write_subset
+from datacomp_server.runs.transitions import LEGAL
+
+pytestmark = pytest.mark.faults
+SEED = int(os.environ.get("DATACOMP_FAULTS_SEED", "0"))
+COUNT = int(os.environ.get("DATACOMP_FAULTS_COUNT", "20"))
+SUBMISSIONS = 4
+HANDED_OVER_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory):
+    with running_place(tmp_path_factory.mktemp("platform"), tmp_path_factory.mktemp("home")) as place:
+        yield place
+
+
+def submit(place: Place, number: int) -> str:
+    """A rehearsal over a subset of its own, so that no run is taken over from another submission."""
+    path = place.home / f"{number}.npy"
+    write_subset(path, np.asarray(Pool.open(place.pool).sorted_uids)[number :: SUBMISSIONS + 1])
+    while True:
+        try:
+            return place.client.submit(path, "filtering-tiny", method=f"kill {number}", rehearsal=True).id
+        except DatacompError:  # the server may be dead just now; what was opened meanwhile stays `uploading`
+            time.sleep(0.5)
+
+
+def victims(place: Place) -> list[tuple[str, psutil.Process]]:
+    """Every process of the platform: server, dispatcher, workers and their training children."""
+    found = []
+    for child in place.platform.supervisor.children:
+        if child.process is None or not child.running:
+            continue
+        process = psutil.Process(child.process.pid)
+        found.append((child.name.partition("-")[0], process))
+        found += [("training", p) for p in process.children(recursive=True) if "training" in " ".join(p.cmdline())]
+    return found
+
+
+def kill_one(place: Place, rng: random.Random, killed: Counter[str]) -> None:
+    try:
+        name, process = rng.choice(victims(place))
+        process.kill()
+        killed[name] += 1
+    except (psutil.Error, IndexError):
+        return  # it ended by itself, or everything is being started
+
+
+def all_final(place: Place, ids: list[str]) -> bool:
+    try:
+        return all(place.client.submission(submission).final for submission in ids)
+    except DatacompError:
+        return False
+
+
+@pytest.mark.timeout(3600)
+def test_random_kills_lose_nothing_and_count_nothing_twice(place: Place) -> None:
+    rng = random.Random(SEED)
+    killed: Counter[str] = Counter()
+    ids = [submit(place, number) for number in range(SUBMISSIONS)]
+    while killed.total() < COUNT and not all_final(place, ids):
+        time.sleep(rng.uniform(0.2, 3.0))
+        kill_one(place, rng, killed)
+    quiet = time.monotonic()
+    while not all_final(place, ids):
+        assert time.monotonic() - quiet < HANDED_OVER_SECONDS * 2, "a run was neither finished nor handed over"
+        time.sleep(0.5)
+    print(f"kills: {killed.total()} {dict(killed)}, seed {SEED}")
+    for submission in ids:
+        receipt = place.client.submission(submission)
+        # Too many kills of one run end it as our fault, with the quota given back; nothing is left hanging.
+        assert receipt.state == "scored" or (receipt.state == "failed" and receipt.quota_refunded), receipt
+    check_database(place.platform.data_dir / "datacomp.sqlite3", ids)
+
+
+def check_database(path: Path, ids: list[str]) -> None:
+    """What must hold in the tables whatever was killed when."""
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        marks = ",".join("?" * len(ids))
+        (scores,) = database.execute(f"select count(*) from scores where submission_id in ({marks})", ids).fetchone()
+        (scored,) = database.execute(
+            f"select count(*) from submissions where id in ({marks}) and state = 'scored'", ids
+        ).fetchone()
+        assert scores == scored
+        twice = database.execute(
+            "select run_id, count(*) from attempts where state = 'done' group by run_id having count(*) > 1"
+        ).fetchall()
+        assert not twice
+        moves = database.execute("select before, after from events where what = 'state' and run_id is not null")
+        for before, after in moves:
+            assert RunState(after) in LEGAL[RunState(before) if before else None], (before, after)
+        (stuck,) = database.execute("select count(*) from attempts where state = 'open'").fetchone()
+        assert stuck == 0
