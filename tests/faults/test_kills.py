@@ -24,7 +24,7 @@ from datacomp_server.runs.transitions import LEGAL
 pytestmark = pytest.mark.faults
 SEED = int(os.environ.get("DATACOMP_FAULTS_SEED", "0"))
 COUNT = int(os.environ.get("DATACOMP_FAULTS_COUNT", "20"))
-SUBMISSIONS = 4
+SUBMISSIONS = 4 + COUNT // 5
 HANDED_OVER_SECONDS = 120
 
 
