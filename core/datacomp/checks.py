@@ -113,6 +113,8 @@ def _check_uids(path: Path, pool: Pool | None, report: Progress) -> Report:
             rows = pool.rows_of(chunk)
             unknown.append(np.flatnonzero(rows < 0) + start)
             unavailable += int((~pool.available[rows[rows >= 0]]).sum())
+            pool.release()
+        u.release(uids)
         report(min(start + CHUNK, int(uids.size)), int(uids.size))
     if any(part.size for part in unknown):
         problems.append(u.unknown_problem(np.concatenate(unknown), uids))

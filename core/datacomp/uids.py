@@ -7,6 +7,8 @@ shape (n,).
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,21 +102,80 @@ def repeats(sorted_uids: Uids) -> int:
 
 
 def find(needles: Uids, sorted_uids: Uids) -> npt.NDArray[np.int64]:
-    """Position of each needle in a sorted array, -1 where it is absent; the first where it repeats."""
-    haystack_high, haystack_low = halves(sorted_uids).T
-    high, low = halves(needles).T
-    haystack_high = np.ascontiguousarray(haystack_high)
-    left = np.searchsorted(haystack_high, high, "left")
-    right = np.searchsorted(haystack_high, high, "right")
+    """Position of each needle in a sorted array, -1 where it is absent; the first where it repeats.
+
+    Sorted needles are merged with the array in one pass, few needles bisect it: neither copies it, so it may be mapped
+    and larger than memory.
+    """
     found = np.full(needles.size, -1, np.int64)
-    single = right - left == 1
-    found[single] = np.where(haystack_low[left[single]] == low[single], left[single], -1)
-    for i in np.flatnonzero(right - left > 1):  # equal high halves: rare, and repeats
-        run = haystack_low[left[i] : right[i]]
-        at = int(np.searchsorted(run, low[i]))
-        if at < run.size and run[at] == low[i]:
-            found[i] = left[i] + at
+    for part, begin, end in _windows(needles, sorted_uids):
+        window, own = sorted_uids[begin:end], needles[part]
+        if own.size * FEW < window.size:
+            at = bisect(own, window)
+        else:
+            at = _first_of_high(own, window)
+        inside = at < window.size
+        same = np.zeros(own.size, np.bool_)
+        same[inside] = (halves(own[inside]) == halves(window[at[inside]])).all(axis=1)
+        found[part] = np.where(same, at + begin, -1)
     return found
+
+
+FEW = 64
+"""An array this many times as long as the needles is bisected; below that, its high halves are worth a copy."""
+WINDOW = 1 << 18
+
+
+def _windows(needles: Uids, sorted_uids: Uids) -> Iterator[tuple[slice, int, int]]:
+    """Parts of the needles, and for each begin and end of the array between which its needles can lie."""
+    if needles.size < FEW or _scan_descents(needles)[1]:
+        yield slice(0, needles.size), 0, sorted_uids.size
+        return
+    for start in range(0, needles.size, WINDOW):
+        part = slice(start, min(start + WINDOW, needles.size))
+        begin = int(bisect(needles[part.start : part.start + 1], sorted_uids)[0])
+        end = int(bisect(needles[part.stop - 1 : part.stop], sorted_uids, "right")[0])
+        yield part, begin, end
+
+
+def _first_of_high(needles: Uids, window: Uids) -> npt.NDArray[np.int64]:
+    """As `bisect`; quick where high halves are all different, as they are in nearly every pool."""
+    haystack = halves(window)
+    high = np.ascontiguousarray(haystack[:, 0])
+    own = halves(needles)
+    at = np.searchsorted(high, np.ascontiguousarray(own[:, 0]))
+    if not (high[1:] == high[:-1]).any():
+        return at
+    many = np.flatnonzero(at < high.size)
+    many = many[haystack[at[many], 1] < own[many, 1]]
+    many = many[haystack[at[many], 0] == own[many, 0]]
+    at[many] = bisect(needles[many], window)
+    return at
+
+
+def bisect(needles: Uids, sorted_uids: Uids, side: str = "left") -> npt.NDArray[np.int64]:
+    """As `numpy.searchsorted`, over both halves and without a copy of the array: shape (needles,)."""
+    pairs, own = halves(sorted_uids), halves(needles)
+    low = np.zeros(needles.size, np.int64)
+    high = np.full(needles.size, len(pairs), np.int64)
+    for _ in range(len(pairs).bit_length()):
+        middle = (low + high) >> 1
+        there = pairs[np.minimum(middle, len(pairs) - 1)]
+        equal = there[:, 0] == own[:, 0]
+        less = there[:, 1] <= own[:, 1] if side == "right" else there[:, 1] < own[:, 1]
+        up = (low < high) & ((there[:, 0] < own[:, 0]) | (equal & less))
+        low = np.where(up, middle + 1, low)
+        high = np.where(up, high, middle)
+    return low
+
+
+def release(array: npt.NDArray[Any]) -> None:
+    """Let go of the memory through which a mapped file was read; nothing for an array that is not mapped."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def write_subset(path: Path, uids: Uids) -> None:
@@ -195,6 +256,7 @@ def _scan_descents(uids: Uids) -> tuple[int, int]:
         if falls.size and first < 0:
             first = int(falls[0])
         count += falls.size
+        release(uids)
     return first, count
 
 

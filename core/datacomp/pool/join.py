@@ -199,6 +199,7 @@ def _write_uid_order(writer: _Writer, shards: Sequence[Shard]) -> None:
         raise BadInput.of("pool-uid-twice", message, where=rows, hint="remove the metadata file that came twice")
     dtype = np.dtype(np.int32 if writer.rows < SMALL else np.int64)
     writer.write("uid_order", iter([by_uid]), dtype)
+    writer.write("uid_sorted", iter([ordered]), UID_DTYPE)  # looked up without gathering: see Pool.rows_of
 
 
 def _place(shards: Sequence[Shard], row: int) -> str:
