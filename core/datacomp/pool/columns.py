@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NEEDED = ("uid", "text", "original_width", "original_height")
 OWN = frozenset((
     "words", "characters", "tokens", "text_hash", "image_hash", "lang", "lang_probability", "lang_cld3", "wordnet_hit",
-    "cluster", "uid_order", "tar", "image_offset", "image_size", "text_offset", "text_size",
+    "cluster", "uid_order", "uid_sorted", "tar", "image_offset", "image_size", "text_offset", "text_size",
 ))  # fmt: skip
 """Names that the pack gives to what it computes."""
 BATCH = 1 << 14
@@ -54,7 +54,7 @@ def _batches(path: Path, columns: list[str]) -> Batches:
         with pq.ParquetFile(path) as file:
             if not file.metadata.num_rows:
                 yield file.schema_arrow.empty_table().select(columns)
-            for batch in file.iter_batches(BATCH, columns=columns):
+            for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):  # all cores have files
                 yield pa.Table.from_batches([batch])
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
