@@ -102,23 +102,30 @@ def repeats(sorted_uids: Uids) -> int:
 
 
 def find(needles: Uids, sorted_uids: Uids) -> npt.NDArray[np.int64]:
-    """Position of each needle in a sorted array, -1 where it is absent; the first where it repeats.
+    """Position of each needle in a sorted array, -1 where it is absent; the first where it repeats. See `place`."""
+    at = place(needles, sorted_uids)
+    for start in range(0, needles.size, WINDOW):
+        own, here = halves(needles[start : start + WINDOW]), at[start : start + WINDOW]
+        inside = here < sorted_uids.size
+        there = halves(sorted_uids).take(here[inside], axis=0)
+        same = np.zeros(len(own), np.bool_)
+        same[inside] = (own[inside, 0] == there[:, 0]) & (own[inside, 1] == there[:, 1])
+        here[~same] = -1
+    return at
+
+
+def place(needles: Uids, sorted_uids: Uids) -> npt.NDArray[np.int64]:
+    """How many rows of a sorted array are smaller than each needle: `numpy.searchsorted` for uids.
 
     Sorted needles are merged with the array in one pass, few needles bisect it: neither copies it, so it may be mapped
     and larger than memory.
     """
-    found = np.full(needles.size, -1, np.int64)
+    at = np.empty(needles.size, np.int64)
     for part, begin, end in _windows(needles, sorted_uids):
         window, own = sorted_uids[begin:end], needles[part]
-        if own.size * FEW < window.size:
-            at = bisect(own, window)
-        else:
-            at = _first_of_high(own, window)
-        inside = at < window.size
-        same = np.zeros(own.size, np.bool_)
-        same[inside] = (halves(own[inside]) == halves(window[at[inside]])).all(axis=1)
-        found[part] = np.where(same, at + begin, -1)
-    return found
+        search = bisect if own.size * FEW < window.size else _first_of_high
+        at[part] = search(own, window) + begin
+    return at
 
 
 FEW = 64

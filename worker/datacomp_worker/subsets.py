@@ -29,7 +29,7 @@ from datacomp.digests import digest_json
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import UID_DTYPE, Uids, halves, to_hex, unknown_problem
-from datacomp_worker import tarbytes
+from datacomp.reshard import tarbytes
 
 SHARD_SIZE = 10_000
 """Samples per tar, as the original's resharder has it."""

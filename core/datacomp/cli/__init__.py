@@ -14,17 +14,17 @@ PLUGINS = "datacomp.commands"
 """Entry-point group: each names a Typer app `commands` and may offer `pool_commands` beside it."""
 
 
-LIGHT = (("check",), ("filter",), ("pool", "ingest"), ("pool", "info"), ("pool", "add-column"))
+LIGHT = (("check",), ("filter",), ("reshard",), ("subset",), ("pool", "ingest"), ("pool", "info"), ("pool", "add-column"))
 """Commands over a pool at hand: they start without the client and the extras, which take longer than they do."""
 
 
 def build() -> typer.Typer:
     """The whole command line, with the commands of every installed extra."""
-    from datacomp.cli import account, data, local, submissions
+    from datacomp.cli import account, data, local, submissions, subsets
 
     app = _app()
     pool = typer.Typer(help="Make, ingest and look at candidate pools.", no_args_is_help=True)
-    for group in (account.commands, submissions.commands, data.commands, local.commands):
+    for group in (account.commands, submissions.commands, data.commands, subsets.commands, local.commands):
         app.registered_commands.extend(group.registered_commands)
     pool.registered_commands.extend(data.pool_commands.registered_commands)
     for point in entry_points(group=PLUGINS):
@@ -37,16 +37,19 @@ def build() -> typer.Typer:
         beside = getattr(sys.modules[point.module], "pool_commands", typer.Typer())
         pool.registered_commands.extend(beside.registered_commands)
     app.add_typer(pool, name="pool")
+    app.add_typer(subsets.subset_commands, name="subset")
     return app
 
 
 def build_light() -> typer.Typer:
     """The commands of `LIGHT` alone."""
-    from datacomp.cli import data
+    from datacomp.cli import data, subsets
 
     app = _app()
     app.registered_commands.extend(data.commands.registered_commands)
+    app.registered_commands.extend(subsets.commands.registered_commands)
     app.add_typer(data.pool_commands, name="pool")
+    app.add_typer(subsets.subset_commands, name="subset")
     return app
 
 
