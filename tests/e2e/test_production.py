@@ -26,7 +26,8 @@ class Production(LocalPlatform):
         return super().environment() | {
             "DATACOMP_MODE": "production",
             "DATACOMP_DATABASE_URL": self.database_url,
-            "DATACOMP_BROKER_URL": needed(REDIS, "Redis"),
+            # A Redis database of its own: other tests' workers would take its rings.
+            "DATACOMP_BROKER_URL": needed(REDIS, "Redis").rstrip("0") + "1",
             "DATACOMP_STORAGE_URL": f"file://{self.data_dir}/objects",
         }
 
