@@ -32,10 +32,11 @@ def pictures(rng: np.random.Generator) -> list[bytes]:
 
 
 def fields(uid: str, number: int) -> dict[str, object]:
-    """What img2dataset notes of a sample."""
+    """What img2dataset notes of a sample, and where."""
     sha = hashlib.sha256(uid.encode()).hexdigest()
     return {
-        "uid": uid, "url": f"https://example.org/{number}.jpg", "caption": "a photo of nothing", "key": f"{number:012d}",
+        "uid": uid,
+        "url": f"https://example.org/{number}.jpg", "caption": "a photo of nothing", "key": f"{number:012d}",
         "status": "success", "error_message": None, "width": 512, "height": 384, "original_width": 1024,
         "original_height": 768, "exif": "{}", "sha256": sha, "clip_l14_similarity_score": 0.25, "face_bboxes": [],
     }  # fmt: skip
@@ -46,7 +47,8 @@ def faces(rng: np.random.Generator, share: float) -> list[list[float]]:
     if rng.random() >= share:
         return []
     corners = rng.uniform(0, 0.7, (rng.integers(1, 3), 2))
-    return [[x, y, x + w, y + h] for (x, y), (w, h) in zip(corners, rng.uniform(0.05, 0.3, corners.shape), strict=True)]
+    sides = rng.uniform(0.05, 0.3, corners.shape)
+    return [[x, y, x + w, y + h] for (x, y), (w, h) in zip(corners, sides, strict=True)]
 
 
 def main() -> None:

@@ -146,17 +146,15 @@ def _windows(needles: Uids, sorted_uids: Uids) -> Iterator[tuple[slice, int, int
 
 
 def _first_of_high(needles: Uids, window: Uids) -> npt.NDArray[np.int64]:
-    """As `bisect`; quick where high halves are all different, as they are in nearly every pool."""
+    """As `bisect`, by the high halves: low ones decide only where those are equal."""
     haystack = halves(window)
     high = np.ascontiguousarray(haystack[:, 0])
     own = halves(needles)
     at = np.searchsorted(high, np.ascontiguousarray(own[:, 0]))
-    if not (high[1:] == high[:-1]).any():
-        return at
-    many = np.flatnonzero(at < high.size)
-    many = many[haystack[at[many], 1] < own[many, 1]]
-    many = many[haystack[at[many], 0] == own[many, 0]]
-    at[many] = bisect(needles[many], window)
+    if high.size:
+        there = haystack.take(np.minimum(at, high.size - 1), axis=0)
+        behind = np.flatnonzero((there[:, 0] == own[:, 0]) & (there[:, 1] < own[:, 1]))
+        at[behind] = bisect(needles[behind], window)
     return at
 
 

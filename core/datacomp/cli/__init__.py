@@ -14,7 +14,10 @@ PLUGINS = "datacomp.commands"
 """Entry-point group: each names a Typer app `commands` and may offer `pool_commands` beside it."""
 
 
-LIGHT = (("check",), ("filter",), ("reshard",), ("subset",), ("pool", "ingest"), ("pool", "info"), ("pool", "add-column"))
+LIGHT = (
+    *(("check",), ("filter",), ("reshard",), ("subset",)),
+    *(("pool", "ingest"), ("pool", "info"), ("pool", "add-column")),
+)
 """Commands over a pool at hand: they start without the client and the extras, which take longer than they do."""
 
 

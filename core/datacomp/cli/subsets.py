@@ -26,7 +26,7 @@ def reshard(
     shard_size: Annotated[int, typer.Option(min=1, help="Samples per tar.")] = 10_000,
     blur_faces: Annotated[bool, typer.Option("--blur-faces", help="Blur faces (needs --metadata, Pillow).")] = False,
     metadata: Annotated[Path | None, typer.Option(help="Metadata (*.parquet) with face_bboxes.")] = None,
-    index: Annotated[Path | None, typer.Option(help="Where indexes of tars are kept; default this user's cache.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Where tars' indexes are kept; default your cache.")] = None,
 ) -> None:
     """Copy a subset's samples into tars of their own, laid out as DataComp's resharder does. Resumes after a kill."""
     from datacomp.reshard import reshard as run

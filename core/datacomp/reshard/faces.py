@@ -75,10 +75,11 @@ def _read(path: Path) -> tuple[Uids, tuple[npt.NDArray[np.int64], npt.NDArray[np
     import pyarrow.parquet as pq
 
     try:
+        names = pq.read_schema(path).names
+        if not {"uid", COLUMN} <= set(names):
+            message = f"the file has no columns uid and {COLUMN}"
+            raise BadInput.of("metadata-without-faces", message, str(path), "DataComp's metadata has them")
         table = pq.read_table(path, columns=["uid", COLUMN])
-        if COLUMN not in table.column_names:
-            message = f"the file has no column {COLUMN}"
-            raise BadInput.of("metadata-without-faces", message, str(path), "DataComp's metadata has it")
         column = table.column(COLUMN).combine_chunks()
         counts = np.asarray(column.value_lengths().fill_null(0).to_numpy(), np.int64)
         values = _numbers(column.flatten())

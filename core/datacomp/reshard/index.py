@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from datacomp.reshard.tarbytes import Entry, entries
 from datacomp.uids import Uids, from_hex
 
 INDEX_FORMAT = 1
+_UID, _BEFORE = b'"uid": "', b"{ ,"
+_HEX = re.compile(rb'[0-9a-fA-F]{32}"').match
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def _read(path: Path) -> TarIndex | None:
     try:
         with np.load(path, allow_pickle=False) as found:
             names = ("uids", "start", "stop", "size")
-            return TarIndex(*(found[name] for name in names), int(found["skipped"]))
+            return TarIndex(**{name: found[name] for name in names}, skipped=int(found["skipped"]))
     except (OSError, ValueError, KeyError, EOFError):
         return None  # absent, or cut short by a full disk: made again
 
@@ -94,17 +97,20 @@ def _make(path: Path) -> TarIndex:
     except ValueError as error:
         raise BadInput.of("tar-damaged", f"not a readable tar: {error}", str(path), "download it again") from error
     table = np.array(places, np.int64).reshape(-1, 3)
-    return TarIndex(from_hex(uids), *(np.ascontiguousarray(column) for column in table.T), skipped)
+    start, stop, size = (np.ascontiguousarray(column) for column in table.T)
+    return TarIndex(from_hex(uids), start, stop, size, skipped)
 
 
 def _samples(files: Iterator[Entry]) -> Iterator[list[Entry]]:
     """Files in a row that share a stem; another file of an extension that is there begins another sample."""
     sample: list[Entry] = []
+    extensions: set[str] = set()
     for entry in files:
-        if sample and (entry.stem != sample[0].stem or any(entry.extension == other.extension for other in sample)):
+        if sample and (entry.stem != sample[0].stem or entry.extension in extensions):
             yield sample
-            sample = []
+            sample, extensions = [], set()
         sample.append(entry)
+        extensions.add(entry.extension)
     if sample:
         yield sample
 
@@ -114,8 +120,12 @@ def _uid(tar: mmap.mmap, sample: list[Entry]) -> str | None:
     entry = next((entry for entry in sample if entry.extension == "json"), None)
     if entry is None:
         return None
+    data = tar[entry.data : entry.data + entry.size]
+    at = data.find(_UID)
+    if at > 0 and data[at - 1] in _BEFORE and data.find(_UID, at + 1) < 0 and _HEX(data, at + len(_UID)):
+        return data[at + len(_UID) : at + len(_UID) + 32].decode()  # quicker than reading all fields
     try:
-        uid = json.loads(tar[entry.data : entry.data + entry.size])["uid"]
-        return uid if len(uid) == 32 and int(uid, 16) >= 0 and uid.isalnum() else None
+        uid = json.loads(data)["uid"]
+        return uid if _HEX(f'{uid}"'.encode()) else None
     except (ValueError, KeyError, TypeError):
         return None

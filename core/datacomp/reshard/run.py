@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -80,8 +80,8 @@ def reshard(
 ) -> Resharded:
     """Write the shards of a subset into `out`, or what is missing of them. With `metadata`, faces are blurred.
 
-    `cache` keeps the indexes of the tars. `report` gets (what, done, in all). `BadInput` says what is wrong with subset,
-    tars, metadata or `out`.
+    `cache` keeps the indexes of the tars. `report` gets (what, done, in all). `BadInput` says what is wrong with
+    subset, tars, metadata or `out`.
     """
     subset = read_subset(subset_file)
     if not subset.size or shard_size < 1:
@@ -92,8 +92,8 @@ def reshard(
     with _claimed(out, mark) as finished:
         if finished is not None:
             return finished
-        run = _Run(tuple(tars), subset, out, shard_size, workers, cache or _default_cache(), report)
-        made = run.carry_out(subset_file, metadata)
+        with _Run(tuple(tars), subset, out, shard_size, workers, cache or _default_cache(), report) as run:
+            made = run.carry_out(subset_file, metadata)
         settings = {"input_dir": str(shards), "subset_file": str(subset_file), "apply_blur": metadata is not None}
         _finish(out, mark, made, settings | {"shard_size": shard_size})
         return made
@@ -141,7 +141,7 @@ def _claimed(out: Path, mark: str) -> Iterator[Resharded | None]:
 
 def _finished(out: Path, mark: str) -> bool:
     try:
-        return json.loads((out / META).read_text()).get("mark") == mark
+        return bool(json.loads((out / META).read_text()).get("mark") == mark)
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -207,12 +207,20 @@ class _Run:
 
     def _parallel(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         if min(self.workers, len(items)) <= 1:
-            yield from map(function, items)
-            return
-        alive = partial(die_with_parent, parent=os.getpid())
-        # Fresh interpreters: a forked one may inherit locks that threads of this one hold.
-        with ProcessPoolExecutor(min(self.workers, len(items)), get_context("spawn"), alive) as pool:
-            yield from pool.map(function, items)
+            return map(function, items)
+        return self._pool.map(function, items)
+
+    @cached_property
+    def _pool(self) -> ProcessPoolExecutor:
+        """Fresh interpreters: a forked one may inherit locks that threads of this one hold."""
+        return ProcessPoolExecutor(self.workers, get_context("spawn"), partial(die_with_parent, parent=os.getpid()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "_pool" in vars(self):
+            self._pool.shutdown(cancel_futures=True)
 
 
 def _index_one(cache: Path, tar: Path) -> tuple[Problem, ...]:

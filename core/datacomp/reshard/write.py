@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def _with_tar(job: Job, rows: Any) -> Iterator[tuple[int, _Row]]:
     numbers = rows["tar"]
     begins = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(rows)]
     starts, stops = rows["start"].tolist(), rows["stop"].tolist()
-    for begin, end in zip(begins, begins[1:], strict=False):
+    for begin, end in pairwise(begins):
         path = job.tars[int(numbers[begin])]
         with _mapped(path) as tar:
             for place in range(begin, end):
