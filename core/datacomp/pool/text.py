@@ -95,7 +95,7 @@ class Captions:
         """How many bytes of each row are marked."""
         filled = np.diff(self.offsets) > 0
         counts = np.zeros(filled.size, np.int32)
-        if filled.any():
+        if marked.any():
             starts = self.offsets[:-1][filled]  # each reaches to the next: the rows between have no bytes
             counts[filled] = np.add.reduceat(marked.view(np.int8), starts, dtype=np.int32)
         return counts
