@@ -15,7 +15,7 @@ from datacomp.messages import REPORT_FILE, SUBSET_FILE, DedupMode, DedupResult, 
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import Uids, order, read_subset, to_hex, write_subset
-from datacomp_worker.neardup import Decision, deduplicate
+from datacomp_filters.neardup import Decision, deduplicate
 from datacomp_worker.stages.base import Reporter, StageContext, StageOutput
 from datacomp_worker.stages.pools import board_pool
 

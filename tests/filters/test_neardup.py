@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datacomp.uids import UID_DTYPE
-from datacomp_worker.neardup import deduplicate, wilson
-from datacomp_worker.neardup import keep as keep_rules
-from datacomp_worker.neardup.rows import Rows, identical_groups
+from datacomp_filters.neardup import deduplicate, wilson
+from datacomp_filters.neardup import keep as keep_rules
+from datacomp_filters.neardup.rows import Rows, identical_groups
 
 N, D = 5000, 64
 THRESHOLD = 0.95
@@ -129,7 +129,7 @@ def test_small_blocks_give_the_same_answer(
 THREADS = """
 import sys; sys.path.insert(0, {here!r})
 from test_neardup import planted, THRESHOLD
-from datacomp_worker.neardup import deduplicate
+from datacomp_filters.neardup import deduplicate
 import faiss, hashlib
 faiss.omp_set_num_threads({threads})
 d = deduplicate(*planted(1), threshold=THRESHOLD)

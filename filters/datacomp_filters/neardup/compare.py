@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from datacomp_worker.neardup.rows import Bools, Indices, Rows
+from datacomp_filters.neardup.rows import Bools, Indices, Rows
 
 VERIFY_BLOCK = 4096
 

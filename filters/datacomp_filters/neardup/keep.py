@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datacomp_worker.neardup.cells import Cells
-from datacomp_worker.neardup.compare import Comparer
-from datacomp_worker.neardup.rows import Bools, Indices
+from datacomp_filters.neardup.cells import Cells
+from datacomp_filters.neardup.compare import Comparer
+from datacomp_filters.neardup.rows import Bools, Indices
 
 SIDE = 2048
 """Rows on a side of one comparison."""

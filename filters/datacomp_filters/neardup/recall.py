@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datacomp_worker.neardup.compare import Comparer
-from datacomp_worker.neardup.rows import BLOCK, Bools, Indices
+from datacomp_filters.neardup.compare import Comparer
+from datacomp_filters.neardup.rows import BLOCK, Bools, Indices
 
 SEED = 20_230_427
 SIDE = 1024

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from datacomp_worker.neardup.rows import BLOCK, Half, Indices, Rows
+from datacomp_filters.neardup.rows import BLOCK, Half, Indices, Rows
 
 ROWS_PER_CELL = 1000
 SAMPLE_PER_CELL = 128

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datacomp import uids as u
-from datacomp_worker.neardup import cells as c
-from datacomp_worker.neardup.compare import Comparer
-from datacomp_worker.neardup.keep import RULES, Search
-from datacomp_worker.neardup.recall import Recall, measure
-from datacomp_worker.neardup.rows import Bools, Half, Indices, Rows, identical_groups
+from datacomp_filters.neardup import cells as c
+from datacomp_filters.neardup.compare import Comparer
+from datacomp_filters.neardup.keep import RULES, Search
+from datacomp_filters.neardup.recall import Recall, measure
+from datacomp_filters.neardup.rows import Bools, Half, Indices, Rows, identical_groups
 
 RECALL_SAMPLE = 2000
 
