@@ -54,18 +54,31 @@ def make_subset(pool: Path, path: Path, rows: int, seed: int) -> None:
     u.write_subset(path, u.halves(ordered).compress(chosen, axis=0).view(u.UID_DTYPE).reshape(-1))
 
 
+def make(work: Path, rows: int, pool_rows: int) -> None:
+    """A pool and two subsets of it."""
+    make_pool(work / "pool", pool_rows)
+    for seed, file in enumerate(("a.npy", "b.npy")):
+        make_subset(work / "pool", work / file, rows, seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--pool-rows", type=int)
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--dir", type=Path, help="Where the files go; default a temporary directory.")
     args = parser.parse_args()
+    pool_rows = args.pool_rows or args.rows * 20 // 19
+    if args.make:
+        make(args.make, args.rows, pool_rows)
+        return
     with tempfile.TemporaryDirectory(dir=args.dir) as name:
         work = Path(name)
-        pool_rows = args.pool_rows or args.rows * 20 // 19
-        make_pool(work / "pool", pool_rows)
-        for seed, file in enumerate(("a.npy", "b.npy")):
-            make_subset(work / "pool", work / file, args.rows, seed)
+        # In a process of its own: a child's peak memory counts what its parent had when it started it.
+        sizes = ["--rows", str(args.rows), "--pool-rows", str(pool_rows)]
+        made = run([sys.executable, __file__, "--make", work, *sizes])
+        if not made.ok:
+            raise SystemExit(made.log)
         print(f"{args.rows:,} uids, a pool of {pool_rows:,} rows\n")
         print("| what | CPU s | wall s | peak MB | says |\n|---|---|---|---|---|", flush=True)
         a, b, out = work / "a.npy", work / "b.npy", work / "out.npy"

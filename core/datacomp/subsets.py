@@ -4,20 +4,22 @@ Repeats follow the rules of multisets: if A holds a uid a times and B holds it b
 times and the intersection min(a, b) times. The difference A - B holds it a times when b is 0, else not at all: a
 subset says what is trained on, and what is taken out of it is not trained on, however often it was in.
 
-Everything here takes sorted arrays (`uids.read_subset`), mapped or not, and gives sorted arrays.
+Everything here takes sorted arrays (`uids.read_subset`), mapped or not, and gives sorted arrays. `stream` and `overlap`
+hold a window of both at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from datacomp.problems import BadInput
-from datacomp.uids import UID_DTYPE, Uids, find, halves, place, write_subset
+from datacomp.uids import UID_DTYPE, Uids, bisect, find, halves, place, release, sort
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,34 @@ OPERATIONS: dict[str, Callable[[Uids, Uids], Uids]] = {
 }
 
 
+WINDOW = 1 << 20
+"""Rows of each subset in memory at a time, unless one uid repeats more often."""
+
+
+def stream(operation: str, a: Uids, b: Uids) -> Iterator[Uids]:
+    """The result of an operation of `OPERATIONS`, piece by piece in order."""
+    for own, other in _windows(a, b):
+        yield OPERATIONS[operation](own, other)
+
+
+def _windows(a: Uids, b: Uids) -> Iterator[tuple[Uids, Uids]]:
+    """Both arrays cut at the same uids, so that all rows of a uid are in one window."""
+    at = {0: 0, 1: 0}
+    arrays = {0: a, 1: b}
+    while any(at[i] < arrays[i].size for i in arrays):
+        full = [arrays[i][at[i] + WINDOW :][:1] for i in arrays if at[i] + WINDOW < arrays[i].size]
+        stops = {i: array.size for i, array in arrays.items()}
+        for side in ("left", "right") if full else ():
+            bound = sort(np.concatenate(full))[:1]
+            stops = {i: int(bisect(bound, array, side)[0]) for i, array in arrays.items()}
+            if stops != at:
+                break  # else one uid fills the window: all of its rows
+        yield a[at[0] : stops[0]], b[at[1] : stops[1]]
+        at = stops
+        release(a)
+        release(b)
+
+
 @dataclass(frozen=True)
 class Overlap:
     """How much two subsets have in common."""
@@ -108,6 +138,14 @@ class Overlap:
 
 def overlap(a: Uids, b: Uids) -> Overlap:
     """Measure what two subsets have in common."""
+    total = np.zeros(6, np.int64)
+    for own, other in _windows(a, b):
+        found = _overlap(own, other)
+        total += (found.rows_a, found.rows_b, found.rows_both, found.unique_a, found.unique_b, found.unique_both)
+    return Overlap(*map(int, total))
+
+
+def _overlap(a: Uids, b: Uids) -> Overlap:
     one, other = Counted.of(a), Counted.of(b)
     at = find(one.uids, other.uids)
     both = at >= 0
@@ -129,14 +167,30 @@ def merge(a: Uids, b: Uids) -> Uids:
     return rows
 
 
-def save(path: Path, uids: Uids) -> None:
-    """Write a subset, complete or not at all. `BadInput` when that cannot be done."""
+def save(path: Path, pieces: Iterable[Uids]) -> int:
+    """Write a subset that comes piece by piece in order, complete or not at all; returns its rows.
+
+    `BadInput` when the file cannot be written.
+    """
     temporary = path.with_name(f"{path.name}.tmp")
+    rows = 0
     try:
-        write_subset(temporary, uids)
+        with temporary.open("wb") as file:
+            _write_header(file, 0)
+            for piece in pieces:
+                file.write(np.ascontiguousarray(piece, UID_DTYPE).view(np.uint8).data)
+                rows += int(piece.size)
+            file.seek(0)
+            _write_header(file, rows)  # as long as the first: NumPy leaves room for the number to grow
         temporary.replace(path)
+        return rows
     except OSError as error:
         raise BadInput.of("out-unwritable", f"cannot write the subset: {error}", where=str(path)) from error
+
+
+def _write_header(file: BinaryIO, rows: int) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(UID_DTYPE), "fortran_order": False, "shape": (rows,)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _where(uids: Uids, chosen: npt.NDArray[np.bool_]) -> Uids:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -40,6 +41,27 @@ def test_operations_follow_the_rules_of_multisets(one, other) -> None:
     assert (found.unique_a, found.unique_b) == (len(set(one)), len(set(other)))
     either = len(set(one) | set(other))
     assert found.jaccard == (found.unique_both / either if either else 0)
+
+
+@given(FEW, FEW, st.integers(1, 4))
+@settings(max_examples=200, deadline=None)
+def test_windows_change_nothing(one, other, window) -> None:
+    a, b = array(one), array(other)
+    whole = {name: operation(a, b).tolist() for name, operation in subsets.OPERATIONS.items()}
+    figures = subsets.overlap(a, b)
+    with mock.patch.object(subsets, "WINDOW", window):
+        for name, expected in whole.items():
+            pieces = list(subsets.stream(name, a, b))
+            assert [uid for piece in pieces for uid in piece.tolist()] == expected
+        assert subsets.overlap(a, b) == figures
+
+
+def test_a_saved_stream_is_what_numpy_saves(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    uids = u.sort(rng.integers(0, 1 << 63, (12_345, 2), np.uint64).view(u.UID_DTYPE).reshape(-1))
+    assert subsets.save(tmp_path / "a.npy", np.array_split(uids, 7)) == uids.size
+    u.write_subset(tmp_path / "b.npy", uids)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
 @given(FEW, FEW)

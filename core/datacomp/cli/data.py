@@ -54,6 +54,8 @@ def filter(  # noqa: A001 - the command's name
     out: Annotated[Path, typer.Option(help="Where the uids go (npy).")],
     pool: PoolOption = None,
     scale: Annotated[str, typer.Option(help="Which of this machine's pools, when --pool is absent.")] = "tiny",
+    engine: Annotated[str, typer.Option(help="`local`, or `ray` for pools that do not fit one machine.")] = "local",
+    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster; default one on this machine.")] = None,
 ) -> None:
     """Apply a filter to a pool. Further options go to the filter: `clip_score --arch l14 --fraction 0.3`."""
     from datacomp.commands.filter import run_filter
@@ -62,7 +64,8 @@ def filter(  # noqa: A001 - the command's name
     if directory is None:
         raise BadInput.of("pool-missing", "no pool was given and none is on this machine", hint="give --pool DIR")
     with counting(f"filter {Path(what).name}", "rows") as report:
-        kept = run_filter(what, directory, out, parameters_of(context.args), report=report)
+        parameters = parameters_of(context.args)
+        kept = run_filter(what, directory, out, parameters, engine=engine, address=ray_address, report=report)
     console.print(f"kept [bold]{kept.rows_kept:,}[/] of {kept.rows_in:,} rows in {kept.seconds:.2f} s: {out}")
     if kept.nan_scores:
         console.print(f"[yellow]{kept.nan_scores:,} rows had no score (NaN) and were not kept[/]")

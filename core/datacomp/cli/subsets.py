@@ -85,10 +85,9 @@ def overlap(one: One, other: Other) -> None:
 
 
 def _combine(what: str, one: Path, other: Path, out: Path | None) -> None:
-    from datacomp.subsets import OPERATIONS, save
+    from datacomp.subsets import save, stream
     from datacomp.uids import read_subset
 
-    made = OPERATIONS[what](read_subset(one), read_subset(other))
-    if out is not None:
-        save(out, made)
-    console.print(f"{what}: [bold]{made.size:,}[/] rows{f': {out}' if out else ''}")
+    pieces = stream(what, read_subset(one), read_subset(other))
+    rows = save(out, pieces) if out is not None else sum(piece.size for piece in pieces)
+    console.print(f"{what}: [bold]{rows:,}[/] rows{f': {out}' if out else ''}")

@@ -30,15 +30,30 @@ class FilterRun:
 
 
 def run_filter(
-    what: str, pool_dir: Path, out: Path, parameters: Mapping[str, str], *, report: Report = lambda w, d, t: None
+    what: str,
+    pool_dir: Path,
+    out: Path,
+    parameters: Mapping[str, str],
+    *,
+    engine: str = "local",
+    address: str | None = None,
+    report: Report = lambda w, d, t: None,
 ) -> FilterRun:
     """Write the subset that a filter keeps: a named filter, a Python file or an expression.
 
+    `engine` is `local`, or `ray`, then with the address of a cluster; None starts Ray on this machine.
     `BadInput` names what is wrong with filter, parameters or pool; `out` is written complete or not at all.
     """
     started = time.monotonic()
     pool = Pool.open(pool_dir)
-    selection = _select(what, pool, parameters, report)
+    if engine == "ray":
+        from datacomp.engines.ray import select_on_ray
+
+        selection = select_on_ray(what, pool, parameters, address=address, report=report)
+    elif engine == "local":
+        selection = _select(what, pool, parameters, report)
+    else:
+        raise BadInput.of("engine-unknown", f"there is no engine {engine!r}", hint="choose local or ray")
     temporary = out.with_name(f"{out.name}.tmp")
     try:
         write_subset(temporary, selection.uids(pool))

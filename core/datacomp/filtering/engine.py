@@ -54,14 +54,17 @@ def _features_check(pool: Pool) -> Callable[[Any], None]:
 
 def score_pool(filter_: Filter, pool: Pool, *, report: Report = silent, check: bool = True) -> Scores:
     """All scores of a pool. `check` runs one shard again with another batch size and compares."""
-    pieces = list(iter_scores(filter_, pool, report=report, check=check))
+    return Scores(_joined(list(iter_scores(filter_, pool, report=report, check=check))))
+
+
+def _joined(pieces: list[ScoreArray]) -> ScoreArray:
     kinds = {piece.dtype for piece in pieces}
     if len(kinds) > 1:
         message = f"some batches gave {' and others '.join(sorted(map(str, kinds)))}"
         raise BadInput.of("filter-score-mixed", message, hint="return the same type for every batch")
     if len(pieces) == 1:  # a whole-pool filter's: perhaps a mapped column
-        return Scores(pieces[0])
-    return Scores(np.concatenate(pieces) if pieces else np.empty(0, np.bool_))
+        return pieces[0]
+    return np.concatenate(pieces) if pieces else np.empty(0, np.bool_)
 
 
 def iter_scores(filter_: Filter, pool: Pool, *, report: Report = silent, check: bool = True) -> Iterator[ScoreArray]:
@@ -83,6 +86,14 @@ def iter_scores(filter_: Filter, pool: Pool, *, report: Report = silent, check: 
             report(shard.start + sum(len(p) for p in first), pool.rows)
         if shard.shard == twice:
             _compare(shard, first, list(_shard_scores(filter_, pool, shard, OTHER_BATCH)))
+
+
+def score_rows(filter_: Filter, pool: Pool, shard: Rows, *, check: bool) -> ScoreArray:
+    """One shard's scores, by a filter that is prepared and scores batch by batch. `check` as in `score_pool`."""
+    pieces = list(_shard_scores(filter_, pool, shard, BATCH))
+    if check:
+        _compare(shard, pieces, list(_shard_scores(filter_, pool, shard, OTHER_BATCH)))
+    return _joined(pieces)
 
 
 def _shard_scores(filter_: Filter, pool: Pool, shard: Rows, size: int) -> Iterator[ScoreArray]:

@@ -84,6 +84,11 @@ def select(pool: Pool, scores: npt.NDArray[Any] | None, rule: str) -> Selection:
     return Selection(value, int(nan.sum()) if nan is not None else 0, rule)
 
 
+def evaluate(pool: Pool, scores: npt.NDArray[Any] | None, rule: str) -> Value:
+    """What a rule or a part of one gives for every row: a column of shape (rows,), or one number or text."""
+    return _Evaluator(pool, scores, rule).value(parse(rule))
+
+
 class _Evaluator:
     def __init__(self, pool: Pool, scores: npt.NDArray[Any] | None, text: str) -> None:
         self.pool, self.scores, self.text = pool, scores, text

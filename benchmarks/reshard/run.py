@@ -1,0 +1,114 @@
+"""Ours against the original's resharder.py on the same generated tars.
+
+.venv/bin/python benchmarks/reshard/run.py --samples 20000 [--original CLONE --original-python PYTHON]
+
+Prints CPU time, wall time and peak memory of whole commands, and CPU time per kept sample with start-up (the same
+command on ten samples) taken off. The first run of ours also indexes the tars; the second finds the indexes. Members of
+all tars are compared: names, order, bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datacomp.reshard.index import index_tar, tar_files
+from datacomp.uids import sort, write_subset
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "filters"))
+from measured import Measured, run  # noqa: E402
+
+FEW = 10
+PER_TAR = 2000
+
+
+@dataclass(frozen=True)
+class Bench:
+    work: Path
+    workers: int
+
+    def make(self, name: str, samples: int, share: float) -> Path:
+        """Tars, and a subset of some of their samples."""
+        place = self.work / name
+        made = run([sys.executable, HERE / "bench_tars.py", place, str(samples), str(PER_TAR)])
+        if not made.ok:
+            raise SystemExit(made.log)
+        cache = place / "cache"
+        cache.mkdir()
+        uids = np.concatenate([index_tar(tar, cache).uids for tar in tar_files(place / "shards")])
+        kept = np.random.default_rng(1).choice(uids.size, int(uids.size * share), replace=False)
+        write_subset(place / "subset.npy", sort(uids[kept]))
+        shutil.rmtree(cache)
+        return place
+
+    def ours(self, place: Path) -> Measured:
+        out = place / "ours"
+        shutil.rmtree(out, ignore_errors=True)
+        command = [sys.executable, "-m", "datacomp", "reshard", "--shards", place / "shards", "--out", out]
+        options = ["--subset", place / "subset.npy", "--index", place / "index", "--workers", str(self.workers)]
+        return run([*command, *options])
+
+    def original(self, place: Path, clone: Path, python: Path) -> Measured:
+        out = place / "original"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        command = [python, clone / "resharder.py", "-i", place / "shards", "-o", out]
+        return run([*command, "-s", place / "subset.npy", "-j", str(self.workers)])
+
+
+def members(directory: Path) -> list[tuple[str, bytes]]:
+    """Every member of every tar, in order."""
+    found = []
+    for path in sorted(directory.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            found += [(member.name, tar.extractfile(member).read()) for member in tar]
+    return found
+
+
+def line(who: str, took: Measured, start: Measured, kept: int, note: str = "") -> float:
+    each = (took.cpu_seconds - start.cpu_seconds) / kept * 1e6
+    cells = f"{took.cpu_seconds:.2f} | {start.cpu_seconds:.2f} | {each:.0f} | {took.wall_seconds:.2f}"
+    print(f"| {who} | {cells} | {took.peak_bytes / 1e6:.0f} | {note if took.ok else took.log[-300:]} |", flush=True)
+    return each
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--samples", type=int, default=20_000)
+    parser.add_argument("--share", type=float, default=0.3)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--original", type=Path)
+    parser.add_argument("--original-python", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name), args.workers)
+        place, few = bench.make("all", args.samples, args.share), bench.make("few", FEW, 1.0)
+        kept = int(args.samples * args.share)
+        print("| who | CPU s | start-up | us a kept sample | wall s | peak MB | note |\n|---|---|---|---|---|---|---|")
+        bench.ours(few)  # compiles bytecode, as the next line of the original's
+        start = bench.ours(few)
+        first = line("ours, indexing", bench.ours(place), start, kept)
+        again = line("ours, indexed", bench.ours(place), start, kept)
+        if args.original and args.original_python:
+            bench.original(few, args.original.resolve(), args.original_python)
+            started = bench.original(few, args.original.resolve(), args.original_python)
+            took = bench.original(place, args.original.resolve(), args.original_python)
+            ours, theirs = members(place / "ours"), members(place / "original")
+            same = "same members, order and bytes" if ours == theirs else "DIFFERENT"
+            if ours != theirs and sorted(ours) == sorted(theirs):
+                same = "same members and bytes in another order"
+            each = line("original", took, started, kept, same)
+            ratios = f"{each / first:.1f} x ours with indexing, {each / again:.1f} x with indexes at hand"
+            print(f"\nthe original takes {ratios}")
+
+
+if __name__ == "__main__":
+    main()
