@@ -7,6 +7,7 @@ import pytest
 PLATFORM = Path(__file__).parent / "e2e"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "platform" if PLATFORM in item.path.parents else str(item.path)
