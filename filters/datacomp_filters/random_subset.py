@@ -10,10 +10,7 @@ import numpy.typing as npt
 
 from datacomp.filtering import Batch, Filter
 from datacomp.problems import BadInput
-from datacomp.uids import halves
-
-_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-"""Multipliers of the SplitMix64 finaliser (Steele, Lea and Flood 2014)."""
+from datacomp_filters.drawing import hashes
 
 
 class RandomSubset(Filter):
@@ -28,14 +25,5 @@ class RandomSubset(Filter):
 
     def score(self, batch: Batch) -> npt.NDArray[np.bool_]:
         """Whether each row is drawn."""
-        high, low = halves(batch["uid"]).T
-        key = _mix(np.array([self.seed], np.uint64))[0]
-        drawn = _mix(high ^ _mix(low ^ key))
+        drawn = hashes(batch["uid"], self.seed)
         return np.asarray(drawn.astype(np.float64) < self.fraction * 2.0**64)
-
-
-def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    value = (value ^ (value >> np.uint64(30))) * _MIX[0]
-    value = (value ^ (value >> np.uint64(27))) * _MIX[1]
-    mixed: npt.NDArray[np.uint64] = value ^ (value >> np.uint64(31))
-    return mixed
