@@ -28,8 +28,8 @@ import numpy.typing as npt
 from datacomp.digests import digest_json
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
-from datacomp.uids import UID_DTYPE, Uids, halves, to_hex, unknown_problem
 from datacomp.reshard import tarbytes
+from datacomp.uids import UID_DTYPE, Uids, halves, to_hex, unknown_problem
 
 SHARD_SIZE = 10_000
 """Samples per tar, as the original's resharder has it."""
