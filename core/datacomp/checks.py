@@ -10,14 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from datacomp import uids as u
-from datacomp.filtering.expression import LONGEST, names, parse
+from datacomp.filtering.expression import LONGEST, Node, is_choice, parse
 from datacomp.filtering.load import parse_filter_source
+from datacomp.filtering.parameters import column_names
 from datacomp.filtering.selection import select
 from datacomp.messages import SubmissionKind, ValidateResult
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, Problem
 
 CHUNK = 1 << 20
+EXPRESSION_HINT = "write a condition, for instance: clip_l14_similarity_score >= 0.28"
+KINDS = {".py": SubmissionKind.CODE, ".expr": SubmissionKind.EXPRESSION}
+"""What files are handed in as, by suffix."""
 Progress = Callable[[int, int], None]
 
 
@@ -47,8 +51,8 @@ class Report:
 
 
 def kind_of_file(path: Path) -> SubmissionKind:
-    """What a file is handed in as: `.py` is code, everything else uids."""
-    return SubmissionKind.CODE if path.suffix == ".py" else SubmissionKind.UIDS
+    """What a file is handed in as: `.py` is code, `.expr` an expression, everything else uids."""
+    return KINDS.get(path.suffix, SubmissionKind.UIDS)
 
 
 def check_file(
@@ -74,21 +78,32 @@ def read_expression(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(4 * LONGEST)
     try:
-        text = data.decode().strip()
+        text = data.decode()
     except UnicodeDecodeError as error:
         hint = "write the expression as plain text (UTF-8)"
         raise BadInput.of("rule-encoding", "the file is not UTF-8", f"{path.name}: byte {error.start}", hint) from error
-    if not text:
-        hint = "write an expression, for instance: clip_l14_similarity_score >= 0.28"
-        raise BadInput.of("rule-empty", "the file holds no expression", where=path.name, hint=hint)
-    return text
+    if not text.strip():
+        raise BadInput.of("rule-empty", "the file holds no expression", where=path.name, hint=EXPRESSION_HINT)
+    return text.strip()
+
+
+def parse_choice(text: str) -> Node:
+    """The tree of an expression that says which rows are kept, as far as its text tells: columns, functions and
+    filters are looked up where the pool is. `BadInput` points at what is wrong."""
+    if not text.strip():
+        raise BadInput.of("rule-empty", "there is no expression", hint=EXPRESSION_HINT)
+    tree = parse(text.strip())
+    if not is_choice(tree):
+        message = f"the expression {text.strip()[:200]!r} does not say which rows are kept"
+        raise BadInput.of("rule-not-a-choice", message, hint=EXPRESSION_HINT)
+    return tree
 
 
 def _check_expression(path: Path, pool: Pool | None) -> ValidateResult:
     text = read_expression(path)
-    tree = parse(text)
+    tree = parse_choice(text)
     if pool is not None:
-        pool.require_columns([name.name for name in names(tree)])
+        pool.require_columns(column_names(tree))
         select(pool, None, text)
     return ValidateResult(rows=0, unique=0, repeats=0, unavailable=0, description=text[:4000])
 

@@ -69,8 +69,20 @@ class Login:
 
 
 def kind_of(path: Path) -> SubmissionKind:
-    """The kind of submission that a file is: `.py` is filter code, everything else a list of uids."""
-    return SubmissionKind.CODE if path.suffix == ".py" else SubmissionKind.UIDS
+    """The kind of submission that a file is: `.py` is filter code, `.expr` an expression, all else a list of uids."""
+    kinds = {".py": SubmissionKind.CODE, ".expr": SubmissionKind.EXPRESSION}
+    return kinds.get(path.suffix, SubmissionKind.UIDS)
+
+
+def _expression(path: Path) -> str | None:
+    """The text of an expression's file; None for other kinds. `BadInput` when it is not UTF-8."""
+    if kind_of(path) is not SubmissionKind.EXPRESSION:
+        return None
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        hint = "write the expression as plain text (UTF-8)"
+        raise BadInput.of("rule-encoding", "the file is not UTF-8", f"{path.name}: byte {error.start}", hint) from error
 
 
 class Client:
@@ -141,6 +153,7 @@ class Client:
                 digest=digest_file(path),
                 size=path.stat().st_size,
                 rehearsal=rehearsal,
+                expression=_expression(path),
             ),
             SubmissionOut,
         )

@@ -357,6 +357,8 @@ class SubmissionCreate(Message):
     digest: Digest
     size: int = Field(gt=0)
     rehearsal: bool = False
+    expression: str | None = Field(default=None, max_length=40_000)
+    """For the kind `expression`: the file's text, so that its errors are told before anything is opened."""
 
 
 class RunOut(Message):

@@ -36,10 +36,38 @@ def test_everything_that_is_wrong_is_told_at_once(site: Site) -> None:
     assert reply.status_code == 422
     assert codes(reply) == ["kind-refused", "upload-too-large", "method-blank", "filename-invalid", "link-invalid"]
     assert all(problem["where"] for problem in reply.json()["problems"])
-    expression = site.http.post(
-        "/api/submissions", json=site.announce(b"x", kind="expression"), headers=site.headers("ada")
-    )
-    assert codes(expression) == ["kind-refused"]
+
+
+def announced(site: Site, text: str, **changes: object) -> dict:
+    content = text.encode()
+    return site.announce(content, kind="expression", filename="rule.expr", expression=text) | changes
+
+
+@ONLY_SQLITE
+def test_an_expression_is_parsed_before_it_is_opened(site: Site) -> None:
+    for body, expected in (
+        (announced(site, "words >"), "rule-invalid"),
+        (announced(site, "1 + 1"), "rule-not-a-choice"),
+        (announced(site, " "), "rule-empty"),
+        (announced(site, "words > 3", expression=None), "expression-missing"),
+        (announced(site, "words > 3", expression="words > 4"), "expression-digest"),
+        (announced(site, "words > 3", kind="uids"), "expression-misplaced"),
+    ):
+        reply = site.http.post("/api/submissions", json=body, headers=site.headers("ada"))
+        assert (reply.status_code, codes(reply)) == (422, [expected])
+    bad = site.http.post("/api/submissions", json=announced(site, "words > 3 )"), headers=site.headers("ada"))
+    assert bad.json()["problems"][0]["where"] == "column 11 of: words > 3 )"
+    with site.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(QuotaEntry)) == 0
+
+
+@ONLY_SQLITE
+def test_an_expression_is_sent_as_a_file_and_goes_to_the_filter(site: Site, tmp_path: Path, address: str) -> None:
+    path = tmp_path / "good words.expr"
+    path.write_text("words > 3 and basic_filter\n")
+    client = Client(address, site.headers("ada")["Authorization"].removeprefix("Bearer "))
+    receipt = client.submit(path, "small-board")
+    assert (receipt.state, [run.stage for run in receipt.runs][:2]) == ("validating", [Stage.VALIDATE, Stage.FILTER])
 
 
 @ONLY_SQLITE

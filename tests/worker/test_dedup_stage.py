@@ -114,7 +114,7 @@ def test_the_report_gives_figures_and_examples_that_hold(crawl: Pool, tmp_path: 
     assert report["samples"] == ROWS
     assert report["samples_removable"] == report["removable"] == ROWS - len(left)
     assert 0 < report["samples_identical"] < report["removable"]
-    assert report["cells"] == 3, "about a thousand rows a cell: FAISS has trained them"
+    assert report["cells"] == 6, "about five hundred rows a cell: FAISS has trained them"
     assert (report["feature"], report["rank"]) == ("l14_img", "clip_l14_similarity_score")
     hexes = to_hex(np.asarray(crawl.uids))
     features = crawl.gather("l14_img", np.arange(ROWS)).astype(np.float64)

@@ -26,7 +26,7 @@ def find_pool(given: Path | None, name: str) -> Path | None:
 
 @commands.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="uids as npy (u8,u8), or a Python file with a filter.")],
+    file: Annotated[Path, typer.Argument(help="uids as npy (u8,u8), a Python file with a filter, or an .expr file.")],
     scale: Annotated[str, typer.Option(help="Scale of the board it is for.")] = "tiny",
     pool: PoolOption = None,
 ) -> None:
@@ -51,20 +51,28 @@ def filter(  # noqa: A001 - the command's name
     what: Annotated[
         str, typer.Argument(help="Name of a filter, a Python file, or an expression.", metavar="NAME_OR_FILE")
     ],
-    out: Annotated[Path, typer.Option(help="Where the uids go (npy).")],
+    out: Annotated[Path | None, typer.Option(help="Where the uids go (npy).")] = None,
     pool: PoolOption = None,
     scale: Annotated[str, typer.Option(help="Which of this machine's pools, when --pool is absent.")] = "tiny",
     engine: Annotated[str, typer.Option(help="`local`, or `ray` for pools that do not fit one machine.")] = "local",
     ray_address: Annotated[str | None, typer.Option(help="A Ray cluster; default one on this machine.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be kept; write nothing.")] = False,
+    compare: Annotated[Path | None, typer.Option(help="With --dry-run: another subset (npy) to compare with.")] = None,
 ) -> None:
     """Apply a filter to a pool. Further options go to the filter: `clip_score --arch l14 --fraction 0.3`."""
-    from datacomp.commands.filter import run_filter
+    from datacomp.commands.filter import preview_filter, run_filter
 
     directory = find_pool(pool, scale)
     if directory is None:
         raise BadInput.of("pool-missing", "no pool was given and none is on this machine", hint="give --pool DIR")
+    parameters = parameters_of(context.args)
+    if dry_run:
+        for line in preview_filter(what, directory, parameters, compare).lines():
+            console.print(line, highlight=False, markup=False)
+        return
+    if out is None:
+        raise BadInput.of("out-missing", "nothing says where the uids go", hint="--out uids.npy, or --dry-run")
     with counting(f"filter {Path(what).name}", "rows") as report:
-        parameters = parameters_of(context.args)
         kept = run_filter(what, directory, out, parameters, engine=engine, address=ray_address, report=report)
     console.print(f"kept [bold]{kept.rows_kept:,}[/] of {kept.rows_in:,} rows in {kept.seconds:.2f} s: {out}")
     if kept.nan_scores:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +24,13 @@ FINAL_GOOD = frozenset({"scored", "withdrawn"})
 
 @commands.command()
 def submit(
-    file: Annotated[Path, typer.Argument(help="uids as npy (u8,u8), or a Python file with a filter.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="uids as npy (u8,u8), a Python file with a filter, or an expression (its text, or an .expr file).",
+            metavar="FILE_OR_EXPRESSION",
+        ),
+    ],
     scale: Scale = "tiny",
     board: Annotated[str | None, typer.Option(help="Board by name, instead of the filtering board of --scale.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the method; default the file's name.")] = None,
@@ -34,11 +43,13 @@ def submit(
     """Hand in a submission. Prints its id and the address of its receipt page."""
     client = Client.from_login()
     target = board or client.board_of(scale).name
-    size = file.stat().st_size if file.is_file() else 0
-    with transfer(f"sending {file.name}", size) as report:
-        receipt = client.submit(
-            file, target, method=name, description=description, link=link, rehearsal=rehearsal, report=report
-        )
+    with submitted_file(what) as file:
+        size = file.stat().st_size if file.is_file() else 0
+        about = description or (what if str(file) != what else "")
+        with transfer(f"sending {file.name}", size) as report:
+            receipt = client.submit(
+                file, target, method=name, description=about, link=link, rehearsal=rehearsal, report=report
+            )
     if as_json:
         print(receipt.model_dump_json(indent=2))  # noqa: T201
     else:
@@ -47,6 +58,23 @@ def submit(
         console.print(f"follow it: datacomp status {receipt.id} --watch")
     if follow:
         _leave(watch(client, receipt.id))
+
+
+@contextmanager
+def submitted_file(what: str) -> Iterator[Path]:
+    """The file that is sent: the one named, or one that holds the expression that was written instead. `BadInput` for
+    an expression that does not parse; what looks like a file's name and is none is left to fail as a file."""
+    path = Path(what)
+    if path.is_file() or path.suffix in {".npy", ".py", ".expr"} or not any(sign in what for sign in " (<>="):
+        yield path
+        return
+    from datacomp.checks import parse_choice
+
+    parse_choice(what)
+    with tempfile.TemporaryDirectory(prefix="datacomp-submit-") as folder:
+        written = Path(folder) / "expression.expr"
+        written.write_text(what)
+        yield written
 
 
 @commands.command()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from datacomp.commands.preview import Preview, preview
 from datacomp.filtering import load_filter, score_pool, select
 from datacomp.filtering.inner import raised
 from datacomp.filtering.selection import Selection
@@ -62,6 +63,19 @@ def run_filter(
         raise BadInput.of("out-unwritable", f"cannot write the subset: {error}", where=str(out)) from error
     seconds = time.monotonic() - started
     return FilterRun(pool.rows, selection.kept, selection.nan_scores, selection.rule, seconds)
+
+
+def preview_filter(
+    what: str,
+    pool_dir: Path,
+    parameters: Mapping[str, str],
+    compare: Path | None = None,
+    *,
+    report: Report = lambda w, d, t: None,
+) -> Preview:
+    """What a filter would keep, on this machine; nothing is written. Errors as from `run_filter`."""
+    pool = Pool.open(pool_dir)
+    return preview(pool, _select(what, pool, parameters, report), compare)
 
 
 def _select(what: str, pool: Pool, parameters: Mapping[str, str], report: Report) -> Selection:

@@ -1,7 +1,8 @@
 """The expression language of selection rules: parsed here, never executed as Python.
 
-Numbers, `'strings'`, names of columns, `+ - * /`, comparisons, `and or not` (looser than comparisons), and the
-functions of `FUNCTIONS`. Every error points at the column of the text where it is.
+Numbers, `'strings'`, names of columns, `+ - * /`, comparisons, `in ('en', 'fr')`, `and or not` (looser than
+comparisons), functions with arguments by place or by name, and named filters. Every error points at the column of the
+text where it is.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ LONGEST_CHAIN = 200
 """Operators that hang on one another (`a or b or c ...`, `not not ...`): what evaluates them recurses over them."""
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<string>'[^']*'|\"[^\"]*\")|(?P<sign><=|>=|==|!=|[-+*/()<>,]))"
+    r"|(?P<string>'[^']*'|\"[^\"]*\")|(?P<sign><=|>=|==|!=|[-+*/()<>,=]))"
 )
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+WORDS = frozenset({"and", "or", "not", "in"})
+"""Words that name no column."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,28 @@ class Binary(Node):
 
 
 @dataclass(frozen=True)
+class Among(Node):
+    """Whether a value is one of some numbers or strings."""
+
+    value: Node
+    options: tuple[Number | Text, ...]
+
+
+@dataclass(frozen=True)
+class Keyword(Node):
+    """An argument given by name."""
+
+    name: str
+    value: Node
+
+
+@dataclass(frozen=True)
 class Call(Node):
-    """A function applied."""
+    """A function applied, or a named filter with its parameters."""
 
     function: str
     arguments: tuple[Node, ...]
+    keywords: tuple[Keyword, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,17 +134,32 @@ def _parts(node: Node) -> tuple[Node, ...]:
             return (node.operand,)
         case Binary():
             return (node.left, node.right)
+        case Among():
+            return (node.value,)
+        case Keyword():
+            return (node.value,)
         case Call():
-            return node.arguments
+            return (*node.arguments, *node.keywords)
     return ()
 
 
 def names(node: Node) -> Iterator[Name]:
     """Every name in a tree."""
-    if isinstance(node, Name):
-        yield node
+    for part in walk(node):
+        if isinstance(part, Name):
+            yield part
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and everything below it."""
+    yield node
     for part in _parts(node):
-        yield from names(part)
+        yield from walk(part)
+
+
+def is_choice(node: Node) -> bool:
+    """Whether a tree may say which rows are kept, or how often: it reads something."""
+    return any(isinstance(part, Name | Call) for part in walk(node))
 
 
 class _Parser:
@@ -163,7 +198,8 @@ class _Parser:
     def whole(self) -> Node:
         node = self.disjunction()
         if self.now.kind != "end":
-            raise error_at(self.text, self.now.at, f"unexpected {self.now.text!r}")
+            hint = "compare by ==" if self.now.text == "=" else None
+            raise error_at(self.text, self.now.at, f"unexpected {self.now.text!r}", hint)
         return node
 
     def disjunction(self) -> Node:
@@ -197,6 +233,31 @@ class _Parser:
             node = Binary(token.at, token.text, node, self.sum())
             if self.now.text in COMPARISONS:
                 raise error_at(self.text, self.now.at, "comparisons do not chain", "join them with `and`")
+            return node
+        return self.membership(node)
+
+    def membership(self, value: Node) -> Node:
+        """`in (...)` or `not in (...)` behind a value, or the value alone."""
+        after = self.tokens[min(self.place + 1, len(self.tokens) - 1)]
+        outside = self.take("not") if after.kind == "name" and after.text == "in" else None
+        token = self.take("in")
+        if token is None:
+            return value
+        if not self.take("("):
+            raise error_at(self.text, self.now.at, "a list is needed here", "write lang in ('en', 'fr')")
+        options = [self.literal()]
+        while self.take(","):
+            options.append(self.literal())
+        self.close()
+        among = Among(token.at, value, tuple(options))
+        return Unary(outside.at, "not", among) if outside else among
+
+    def literal(self) -> Number | Text:
+        node = self.signed()
+        if isinstance(node, Unary) and isinstance(node.operand, Number):
+            return Number(node.at, -node.operand.value)
+        if not isinstance(node, Number | Text):
+            raise error_at(self.text, node.at, "a number or a quoted text is needed here")
         return node
 
     def sum(self) -> Node:
@@ -229,7 +290,7 @@ class _Parser:
             return Number(token.at, float(token.text))
         if token.kind == "string":
             return Text(token.at, token.text[1:-1])
-        if token.kind == "name" and token.text not in {"and", "or", "not"}:
+        if token.kind == "name" and token.text not in WORDS:
             return self.call(token) if self.take("(") else Name(token.at, token.text)
         if token.text == "(":
             node = self.disjunction()
@@ -239,12 +300,26 @@ class _Parser:
 
     def call(self, name: _Token) -> Node:
         arguments: list[Node] = []
+        keywords: list[Keyword] = []
         if not self.take(")"):
-            arguments.append(self.disjunction())
+            self.argument(arguments, keywords)
             while self.take(","):
-                arguments.append(self.disjunction())
+                self.argument(arguments, keywords)
             self.close()
-        return Call(name.at, name.text, tuple(arguments))
+        return Call(name.at, name.text, tuple(arguments), tuple(keywords))
+
+    def argument(self, arguments: list[Node], keywords: list[Keyword]) -> None:
+        """One argument, added to those before."""
+        token = self.now
+        if token.kind == "name" and token.text not in WORDS and self.tokens[self.place + 1].text == "=":
+            self.place += 2
+            if any(keyword.name == token.text for keyword in keywords):
+                raise error_at(self.text, token.at, f"{token.text!r} is given twice")
+            keywords.append(Keyword(token.at, token.text, self.disjunction()))
+            return
+        if keywords:
+            raise error_at(self.text, token.at, "an argument without a name follows one with a name")
+        arguments.append(self.disjunction())
 
     def close(self) -> None:
         if not self.take(")"):

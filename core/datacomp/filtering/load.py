@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ LARGEST_SOURCE = 1 << 20
 def named_filters() -> dict[str, type[Filter]]:
     """The installed filters by name."""
     return {point.name: point.load() for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+@cache
+def filter_names() -> tuple[str, ...]:
+    """Names of the installed filters; none is loaded."""
+    return tuple(sorted(point.name for point in entry_points(group=GROUP)))
 
 
 def load_filter(what: str, parameters: Mapping[str, str]) -> Filter:

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datacomp.filtering.expression import Binary, Call, Name, Node, Number, Text, Unary, error_at, parse
-from datacomp.filtering.threshold import kth_largest
+from datacomp.filtering.engine import score_pool
+from datacomp.filtering.expression import Among, Binary, Call, Name, Node, Number, Text, Unary, error_at, parse
+from datacomp.filtering.functions import MOST_COPIES, functions
+from datacomp.filtering.load import filter_names, load_filter
+from datacomp.filtering.parameters import bind, filter_parameters
 from datacomp.pool import Pool
+from datacomp.pool.pool import HOW_TO_GET
 from datacomp.problems import BadInput
 from datacomp.uids import UID_DTYPE, Uids, halves
 
-MOST_COPIES = 10
-"""Rows of a subset per row of the pool: repeat counts may not ask for more memory than there is."""
 Value = npt.NDArray[Any] | float | str
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -110,6 +112,8 @@ class _Evaluator:
                 return self.choice(node.left) | self.choice(node.right)
             case Binary():
                 return self.binary(node)
+            case Among():
+                return self.among(node)
             case Call():
                 return self.call(node)
         raise error_at(self.text, node.at, "this cannot be evaluated")
@@ -118,14 +122,39 @@ class _Evaluator:
         if node.name == "score" and self.scores is not None:
             return self.scores
         column = self.pool.manifest.column(node.name)
+        if (column is None or node.name not in self.pool.names) and node.name in filter_names():
+            return self.named_filter(node, {})
         if column is None or node.name not in self.pool.names:
             known = sorted(c.name for c in self.pool.manifest.columns if c.name in self.pool.names)
-            hint = f"names here: {', '.join((['score'] if self.scores is not None else []) + known)}"
+            here = (["score"] if self.scores is not None else []) + known
+            hint = HOW_TO_GET.get(node.name, f"names here: {', '.join(here)}; filters: {', '.join(filter_names())}")
             raise error_at(self.text, node.at, f"there is no column {node.name!r}", hint)
         values = np.asarray(self.pool.column(node.name))
         if values.dtype.kind == "V":
             raise error_at(self.text, node.at, f"{node.name!r} is an identifier: rules do not compute with it")
         return np.array((*column.vocabulary, ""))[values] if column.vocabulary is not None else values
+
+    def words(self, node: Node) -> str | None:
+        """The column of few texts that a node names, if it does."""
+        plain = isinstance(node, Name) and node.name in self.pool.names
+        return node.name if isinstance(node, Name) and plain and self.pool.vocabulary(node.name) is not None else None
+
+    def key(self, node: Node) -> npt.NDArray[Any]:
+        """What rows are grouped by: numbers, or the codes of few texts."""
+        column = self.words(node)
+        return np.asarray(self.pool.column(column)) if column is not None else np.asarray(self.number(node))
+
+    def among(self, node: Among) -> npt.NDArray[np.bool_]:
+        kinds = {isinstance(option, Text) for option in node.options}
+        column = self.words(node.value)
+        value = self.value(node.value) if column is None else None
+        texts = column is not None or (value is not None and _is_text(value))
+        if kinds != {texts}:
+            raise error_at(self.text, node.at, "these cannot be compared by in")
+        found = np.zeros(self.pool.rows, np.bool_)
+        for option in node.options:
+            found |= self.pool.is_text(column, str(option.value)) if column is not None else value == option.value
+        return found
 
     def number(self, node: Node) -> Any:
         value = self.value(node)
@@ -147,6 +176,10 @@ class _Evaluator:
                 except ArithmeticError as error:  # of two plain numbers; columns give inf or NaN
                     raise error_at(self.text, node.at, f"this cannot be computed: {error}") from error
             else:
+                column = self.words(node.left)
+                if column is not None and isinstance(node.right, Text) and node.sign in {"==", "!="}:
+                    same = self.pool.is_text(column, node.right.value)  # by codes: no texts are made
+                    return same if node.sign == "==" else ~same
                 left, right = self.value(node.left), self.value(node.right)
                 if _is_text(left) != _is_text(right) or (_is_text(left) and node.sign not in {"==", "!="}):
                     raise error_at(self.text, node.at, f"these cannot be compared by {node.sign}")
@@ -154,55 +187,38 @@ class _Evaluator:
         return np.asarray(result) if isinstance(result, np.ndarray | np.generic) else result
 
     def call(self, node: Call) -> npt.NDArray[Any]:
-        if node.function not in FUNCTIONS:
-            hint = f"functions: {', '.join(sorted(FUNCTIONS))}"
+        known = functions()
+        if node.function in filter_names() and node.function not in known:
+            return self.named_filter(node, filter_parameters(self.text, node))
+        if node.function not in known:
+            hint = f"functions: {', '.join(sorted(known))}; filters: {', '.join(filter_names())}"
             raise error_at(self.text, node.at, f"there is no function {node.function!r}", hint)
-        arguments = [self.number(argument) for argument in node.arguments]
-        function, shapes = FUNCTIONS[node.function]
-        if [isinstance(argument, np.ndarray) for argument in arguments] != [shape == "column" for shape in shapes]:
-            raise error_at(self.text, node.at, f"write {node.function}({', '.join(shapes)})")
+        function = known[node.function]
+        arguments = bind(self.text, node, function, self)
         try:
-            return function(self.pool, *arguments)
+            return function.load()(self.pool, **arguments)
         except BadInput as error:
-            raise error_at(self.text, node.at, error.problems[0].message) from error
+            raise self.at(node, error) from error
+
+    def named_filter(self, node: Name | Call, parameters: dict[str, str]) -> npt.NDArray[Any]:
+        """What an installed filter keeps. It is ours, or the machine's owner's: it runs here."""
+        name = node.name if isinstance(node, Name) else node.function
+        try:
+            filter_ = load_filter(name, parameters)
+            return select(self.pool, score_pool(filter_, self.pool).values, filter_.rule).counts
+        except BadInput as error:
+            raise self.at(node, error) from error
+
+    def at(self, node: Node, error: BadInput) -> BadInput:
+        """The same problems, each with its place in the text."""
+        return BadInput(
+            *(
+                problem
+                for found in error.problems
+                for problem in error_at(self.text, node.at, found.message, found.hint).problems
+            )
+        )
 
 
 def _is_text(value: Value) -> bool:
     return isinstance(value, str) or (isinstance(value, np.ndarray) and value.dtype.kind == "U")
-
-
-def top_fraction(pool: Pool, column: npt.NDArray[Any], fraction: float) -> npt.NDArray[np.bool_]:
-    """The original's top fraction: n + 1 rows and all ties; NaN counts among all rows but is never kept."""
-    _require_fraction(fraction)
-    n = int(column.size * fraction)
-    threshold = kth_largest(column, n) if n < column.size else np.nan
-    return np.asarray(~np.isnan(column) if np.isnan(threshold) else column >= threshold)
-
-
-def top_exact(pool: Pool, column: npt.NDArray[Any], fraction: float) -> npt.NDArray[np.bool_]:
-    """Exactly int(N f) rows, the highest; ties are broken by the smaller uid. NaN is never kept."""
-    _require_fraction(fraction)
-    by_uid = np.asarray(pool.uid_order)
-    ranked = by_uid[np.argsort(-column[by_uid], kind="stable")]
-    kept = np.zeros(column.size, np.bool_)
-    kept[ranked[: int(column.size * fraction)]] = True
-    return np.asarray(kept & ~np.isnan(column))
-
-
-def percentile(pool: Pool, column: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Share of all rows whose value is at most this row's, 0 to 1; NaN stays NaN."""
-    ordered = np.sort(column)
-    rank = np.searchsorted(ordered, column, "right") / max(column.size, 1)
-    return np.where(np.isnan(column), np.nan, rank)
-
-
-def _require_fraction(fraction: float) -> None:
-    if not 0 <= fraction <= 1:
-        raise BadInput.of("fraction-range", f"a fraction lies between 0 and 1, not at {fraction:g}")
-
-
-FUNCTIONS: dict[str, tuple[Callable[..., npt.NDArray[Any]], tuple[str, ...]]] = {
-    "top_fraction": (top_fraction, ("column", "fraction")),
-    "top_exact": (top_exact, ("column", "fraction")),
-    "percentile": (percentile, ("column",)),
-}

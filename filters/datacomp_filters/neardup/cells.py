@@ -1,4 +1,8 @@
-"""Spherical k-means cells: near rows share one, so that only rows of one cell are compared."""
+"""Spherical k-means cells: near rows share one, so that only rows of one cell are compared.
+
+A row is in its two nearest cells, and in further ones that are nearly as near: a row between many cells would else
+miss its neighbours.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,12 @@ import numpy.typing as npt
 
 from datacomp_filters.neardup.rows import BLOCK, Half, Indices, Rows
 
-ROWS_PER_CELL = 1000
+ROWS_PER_CELL = 500
+MOST_CELLS = 6
+"""Cells of one row."""
+SLACK = 0.05
+"""A cosine that is lower than the best by no more is nearly as near: two rows at cosine 0.95 in general position
+differ by less in their cosines to any centroid."""
 SAMPLE_PER_CELL = 128
 ITERATIONS = 8
 SEED = 20_230_427
@@ -20,12 +29,12 @@ SEED = 20_230_427
 
 @dataclass(frozen=True)
 class Cells:
-    """Each row's two nearest cells."""
+    """Each row's nearest cells."""
 
     centroids: Half
     """Shape (k, d)."""
     nearest: npt.NDArray[np.int32]
-    """Shape (n, 2): the nearest and the second nearest; -1 where there is none."""
+    """Shape (n, c): from the nearest on; -1 where there is none."""
 
     @property
     def count(self) -> int:
@@ -40,7 +49,7 @@ class Cells:
     def members(self, rows: Indices) -> Iterator[tuple[int, Indices]]:
         """Cell by cell its id and those of the given rows that are in it, in the given order."""
         cell = self.nearest[rows].T.reshape(-1)
-        place = np.tile(np.arange(len(rows)), 2)
+        place = np.tile(np.arange(len(rows)), self.nearest.shape[1])
         inside = cell >= 0
         cell, place = cell[inside], place[inside]
         order = np.lexsort((place, cell))
@@ -55,7 +64,7 @@ def build(rows: Rows, by_uid: Indices) -> Cells:
     not on the order of rows or the number of threads."""
     count = max(1, round(len(by_uid) / ROWS_PER_CELL))
     if count == 1:
-        nearest = np.full((len(rows.features), 2), -1, np.int32)
+        nearest = np.full((len(rows.features), 1), -1, np.int32)
         nearest[by_uid, 0] = 0
         return Cells(np.zeros((1, rows.features.shape[1]), np.float16), nearest)
     sample = np.random.default_rng(SEED).choice(len(by_uid), min(len(by_uid), count * SAMPLE_PER_CELL), replace=False)
@@ -95,17 +104,20 @@ def _one_thread() -> Iterator[None]:
 
 
 def assign(rows: Rows, centroids: Half) -> npt.NDArray[np.int32]:
-    """The two nearest cells of every usable row by exact cosines, ties to the lower; shape (n, 2), -1 elsewhere."""
+    """The nearest cells of every usable row by exact cosines, ties to the lower: two, and up to `MOST_CELLS` within
+    `SLACK` of the best. Shape (n, MOST_CELLS), -1 elsewhere."""
     targets = centroids.astype(np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", targets, targets))
     lengths[lengths == 0] = np.inf
-    nearest = np.full((len(rows.features), 2), -1, np.int32)
+    nearest = np.full((len(rows.features), min(MOST_CELLS, len(centroids))), -1, np.int32)
     usable = np.flatnonzero(rows.usable)
     for start in range(0, len(usable), BLOCK):
         index = usable[start : start + BLOCK]
         cosines = rows.exact(index) @ targets.T / lengths
-        for choice in (0, 1):
+        limit = cosines.max(axis=1) - SLACK
+        for choice in range(nearest.shape[1]):
             best = cosines.argmax(axis=1)
-            nearest[index, choice] = best
+            enough = (cosines[np.arange(len(index)), best] >= limit) | (choice < 2)
+            nearest[index[enough], choice] = best[enough]
             cosines[np.arange(len(index)), best] = -np.inf
     return nearest

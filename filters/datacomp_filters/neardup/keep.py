@@ -44,9 +44,8 @@ def semdedup(search: Search, ranked: Indices) -> Bools:
     """Remove a row that has any better-ranked row near it, kept or not (SemDeDup, arXiv:2303.09540)."""
     place = _places(search, ranked)
     removed = np.zeros(len(ranked), np.bool_)
-    for earlier, later in _near_pairs(search, ranked):
+    for _, later in _near_pairs(search, ranked, search.tick):
         removed[place[later]] = True
-        search.tick(len(earlier))
     return removed
 
 
@@ -54,7 +53,7 @@ def components(search: Search, ranked: Indices) -> Bools:
     """Keep the best-ranked row of each connected component."""
     place = _places(search, ranked)
     best = np.arange(len(ranked))
-    for earlier, later in _near_pairs(search, ranked):
+    for earlier, later in _near_pairs(search, ranked, search.tick):
         _join(best, place[earlier], place[later])
     removed: Bools = best != np.arange(len(ranked))
     return removed
@@ -69,9 +68,16 @@ def _places(search: Search, ranked: Indices) -> Indices:
     return place
 
 
-def _near_pairs(search: Search, ranked: Indices) -> Iterator[tuple[Indices, Indices]]:
-    """Near pairs, (better-ranked rows, others), block by block; a pair may come twice."""
+def _near_pairs(
+    search: Search, ranked: Indices, tick: Callable[[int], None] = lambda rows: None
+) -> Iterator[tuple[Indices, Indices]]:
+    """Near pairs, (better-ranked rows, others), block by block; a pair may come twice. `tick` is told of rows done, by
+    the share of memberships in cells that are done."""
+    memberships, passed, told = max(int((search.cells.nearest[ranked] >= 0).sum()), 1), 0, 0
     for _, members in search.cells.members(ranked):
+        passed += len(members)
+        tick(passed * len(ranked) // memberships - told)
+        told = passed * len(ranked) // memberships
         for i in range(0, len(members), SIDE):
             left = members[i : i + SIDE]
             for j in range(i, len(members), SIDE):
@@ -107,7 +113,11 @@ class _Greedy:
         self.kept: list[Indices] = []
 
     def run(self) -> Bools:
-        """Which of the ranked rows go."""
+        """Which of the ranked rows go. Where few pairs are near, as mostly, one pass over the cells finds them all."""
+        pairs = self._pairs_within(self.ranked, self.search.tick)
+        if pairs is not None:
+            self._resolve(*pairs)
+            return self.removed[self.ranked]
         size = max(SIDE, ROWS_PER_CELL_AND_BLOCK * self.search.cells.count)
         for start in range(0, len(self.ranked), size):
             block = self.ranked[start : start + size]
@@ -144,11 +154,13 @@ class _Greedy:
             near = self.search.comparer.near(rows, kept[start : start + SIDE])
             self.removed[rows[near.any(axis=1)]] = True
 
-    def _pairs_within(self, alive: Indices) -> tuple[Indices, Indices] | None:
+    def _pairs_within(
+        self, alive: Indices, tick: Callable[[int], None] = lambda rows: None
+    ) -> tuple[Indices, Indices] | None:
         """All near pairs among `alive`, or None when they are too many to hold."""
         earlier, later = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         count = 0
-        for left, right in _near_pairs(self.search, alive):
+        for left, right in _near_pairs(self.search, alive, tick):
             earlier.append(left)
             later.append(right)
             count += len(left)

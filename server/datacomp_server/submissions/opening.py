@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datacomp.checks import parse_choice
+from datacomp.digests import digest_bytes
 from datacomp.messages import SubmissionCreate, SubmissionKind, Track
-from datacomp.problems import Problem
+from datacomp.problems import BadInput, Problem
 from datacomp_server.boards.models import Board
 
 ACCEPTED: dict[Track, frozenset[SubmissionKind]] = {
-    Track.FILTERING: frozenset({SubmissionKind.UIDS, SubmissionKind.CODE}),
+    Track.FILTERING: frozenset({SubmissionKind.UIDS, SubmissionKind.CODE, SubmissionKind.EXPRESSION}),
     Track.BYOD: frozenset({SubmissionKind.DATASET}),
 }
 INSTEAD = {
-    SubmissionKind.EXPRESSION: "put it as the `rule` of a filter class and send that, or send the uids it keeps",
     SubmissionKind.DATASET: "bring-your-own data belongs on a byod board; send uids or filter code here",
 }
 
@@ -48,7 +49,31 @@ def opening_problems(board: Board, create: SubmissionCreate) -> list[Problem]:
                 hint="send a list of uids as npy (u8,u8); nothing larger is needed to name a subset",
             )
         )
-    return problems + _text_problems(create)
+    return problems + _expression_problems(create) + _text_problems(create)
+
+
+def _expression_problems(create: SubmissionCreate) -> list[Problem]:
+    """What is wrong with an expression's text. Its columns and functions are looked up by the worker, which has the
+    pool."""
+    text = create.expression
+    if create.kind is not SubmissionKind.EXPRESSION:
+        hint = "announce it with the kind expression"
+        other = Problem(
+            code="expression-misplaced", message="only an expression has a text", where="expression", hint=hint
+        )
+        return [other] if text is not None else []
+    if text is None:
+        hint = "send the file's text in the field `expression`"
+        return [Problem(code="expression-missing", message="the expression is missing", where="expression", hint=hint)]
+    data = text.encode("utf-8", "replace")
+    if len(data) != create.size or digest_bytes(data) != create.digest:
+        message = "size and digest are not those of the expression's text"
+        return [Problem(code="expression-digest", message=message, where="expression", hint="UTF-8, as it is sent")]
+    try:
+        parse_choice(text)
+    except BadInput as error:
+        return list(error.problems)
+    return []
 
 
 def _text_problems(create: SubmissionCreate) -> list[Problem]:

@@ -15,7 +15,7 @@ from datacomp.messages import REPORT_FILE, SUBSET_FILE, DedupMode, DedupResult, 
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import Uids, order, read_subset, to_hex, write_subset
-from datacomp_filters.neardup import Decision, deduplicate
+from datacomp_filters.neardup import Decision, deduplicate, over_pool
 from datacomp_worker.stages.base import Reporter, StageContext, StageOutput
 from datacomp_worker.stages.pools import board_pool
 
@@ -80,14 +80,11 @@ def gather(pool: Pool, rows: Indices, setting: DedupSetting, path: Path, report:
         raise PlatformFault.of(
             "column-type", message, where=setting.rank, hint="name a score in the board's dedup.rank"
         )
-    width = next(feature.width for feature in pool.manifest.features if feature.name == setting.feature)
-    features = np.lib.format.open_memmap(path, "w+", np.float16, (rows.size, width))
-    for part in pool.shard_rows():
-        begin, end = np.searchsorted(rows, [part.start, part.stop])
-        for start in range(begin, end, BLOCK):
-            stop = min(start + BLOCK, end)
-            features[start:stop] = pool.features(setting.feature, part.shard)[rows[start:stop] - part.start]
-            report.progress(Progress(done=stop, total=rows.size, unit="rows", note="reading features"))
+
+    def reading(what: str, done: float, total: float) -> None:
+        report.progress(Progress(done=done, total=total, unit="rows", note=what))
+
+    features = over_pool.gather(pool, setting.feature, rows, path, reading)
     return Candidates(np.asarray(pool.uids)[rows], features, scores)
 
 

@@ -4,6 +4,7 @@ DIRECTORY/metadata/  shards/      the pool, in DataComp's format
 DIRECTORY/truth.parquet           what is true of every row; outside what a filter is shown
 DIRECTORY/world.json              pairs and seed, written last
 SUITE_DIR/wds_tiny-*_test/        the tasks of the suite `tiny`
+SUITE_DIR/eval_features.npz       the reference models' features of its pictures, for `datacomp pool near`
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ def _generate(directory: Path, suite_dir: Path, pairs: int, seed: int, report: R
     suite = suite_files.write_suite(suite_dir, plans, writing.images, for_suite, _within(report, 0.0, 0.2))
     report("reference models", 0.2)
     models = reference.train_all(writing, seed, for_reference, _within(report, 0.2, 0.45))
+    shown = np.stack([pictures.decode(pictures.encode_as("png", canvas), reference.SIDE) for canvas in suite.canvases])
+    suite_files.write_eval_features(suite_dir, {name: reference.embed_images(m, shown) for name, m in models.items()})
     report("pictures", 0.45)
     crawl = corpus.compose(pairs, writing.pool, suite.scenes, for_corpus)
     canvases = pictures.draw(crawl.scenes, writing.images, for_images, _within(report, 0.45, 0.7))

@@ -220,6 +220,14 @@ def embed(model: ReferenceClip, pixels: Pixels, texts: Sequence[str]) -> Embeddi
     return Embeddings(np.concatenate(image), np.concatenate(text))
 
 
+@torch.inference_mode()
+def embed_images(model: ReferenceClip, pixels: Pixels) -> Floats:
+    """Embeddings of images alone, shape (n, width)."""
+    with fixed_threads():
+        parts = range(0, len(pixels), EMBED_BATCH)
+        return np.concatenate([model.embed_images(to_tensor(pixels[i : i + EMBED_BATCH])).numpy() for i in parts])
+
+
 @contextmanager
 def fixed_threads() -> Iterator[None]:
     """Run PyTorch on `THREADS` threads, then as before."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,13 @@ def write_suite(
             scenes += flat
             names += [f"{plan.key}/{item}" for item in range(len(flat))]
     return SuitePictures(np.concatenate(canvases), scenes, names)
+
+
+def write_eval_features(directory: Path, embeddings: Mapping[str, Floats]) -> None:
+    """`eval_features.npz`: the reference models' embeddings of all pictures that may leak, under the pool's own feature
+    names, so that whoever filters can keep away from them without seeing them."""
+    arrays = {f"{name}_img": found.astype(np.float16) for name, found in embeddings.items()}
+    np.savez(directory / "eval_features.npz", allow_pickle=False, **arrays)
 
 
 def task_folder(key: str) -> str:

@@ -1,0 +1,146 @@
+"""`datacomp filter --dry-run`: what a filter would keep, in figures; nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datacomp.filtering.selection import Selection
+from datacomp.pool import Pool
+from datacomp.problems import BadInput
+from datacomp.uids import read_subset
+
+MOST_LANGUAGES = 8
+BINS = 20
+SCORES = ("clip_b32_similarity_score", "clip_l14_similarity_score")
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A score of the rows kept, beside all rows: `BINS` equal bins from `low` to `high`."""
+
+    column: str
+    low: float
+    high: float
+    kept: tuple[int, ...]
+    """Repeats counted."""
+    pool: tuple[int, ...]
+
+    def line(self) -> str:
+        """The bins as bars, each row of bars to its own height."""
+        return f"{self.column}  {self.low:.3f} |{_bars(self.kept)}| {self.high:.3f}   all rows |{_bars(self.pool)}|"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a selection amounts to."""
+
+    rows_in: int
+    rows_kept: int
+    """Repeats counted."""
+    unique: int
+    nan_scores: int
+    languages: tuple[tuple[str, int, int], ...]
+    """The most frequent: code, rows kept, rows of the pool. Empty for a pool without languages."""
+    histograms: tuple[Histogram, ...]
+    overlap: tuple[int, int] | None
+    """Different uids of the other subset that the pool has, and those of them that are kept."""
+
+    def lines(self) -> list[str]:
+        """The figures as text."""
+        share = self.rows_kept / self.rows_in if self.rows_in else 0.0
+        lines = [f"would keep  {self.rows_kept:,} of {self.rows_in:,} rows ({share:.2%}), {self.unique:,} different"]
+        if self.nan_scores:
+            lines.append(f"no score    {self.nan_scores:,} rows (NaN), not kept")
+        if self.languages:
+            lines.append("languages   " + ", ".join(f"{c or 'none'} {k:,} of {n:,}" for c, k, n in self.languages))
+        lines += [histogram.line() for histogram in self.histograms]
+        if self.overlap is not None:
+            other, both = self.overlap
+            union = other + self.unique - both
+            lines.append(
+                f"overlap     {both:,} of the other's {other:,} uids; Jaccard {both / union if union else 1:.4f}"
+            )
+        return lines
+
+
+def preview(pool: Pool, selection: Selection, compare: Path | None = None) -> Preview:
+    """Look at a selection. `compare` is another subset (npy); `BadInput` when it is unreadable."""
+    counts = selection.counts
+    unique = int(np.count_nonzero(counts))
+    return Preview(
+        rows_in=pool.rows,
+        rows_kept=selection.kept,
+        unique=unique,
+        nan_scores=selection.nan_scores,
+        languages=_languages(pool, counts),
+        histograms=tuple(_histogram(pool, name, counts) for name in SCORES if pool.manifest.column(name) is not None),
+        overlap=_overlap(pool, counts, compare) if compare is not None else None,
+    )
+
+
+def _languages(pool: Pool, counts: npt.NDArray[Any]) -> tuple[tuple[str, int, int], ...]:
+    words = pool.vocabulary("lang")
+    if words is None:
+        return ()
+    names = (*words, "")
+    both = np.zeros((2, len(names)), np.int64)
+    column = pool.column("lang")
+    for block in pool.blocks():
+        codes = column[block].astype(np.int64)
+        both += _counted(np.where(codes < 0, len(words), codes), counts[block], len(names))
+    most = np.argsort(-both[1], kind="stable")[:MOST_LANGUAGES]
+    return tuple((names[i], int(both[0, i]), int(both[1, i])) for i in most)
+
+
+def _histogram(pool: Pool, name: str, counts: npt.NDArray[Any]) -> Histogram:
+    column = pool.column(name)
+    low, high = _range(pool, column)
+    scale = BINS / (high - low) if high > low else 0.0
+    both = np.zeros((2, BINS), np.int64)
+    for block in pool.blocks():
+        values, taken = column[block], counts[block]
+        finite = np.isfinite(values)
+        if not finite.all():
+            values, taken = values[finite], taken[finite]
+        bins = ((values - low) * scale).astype(np.int64)
+        both += _counted(np.minimum(bins, BINS - 1, out=bins), taken, BINS)
+    return Histogram(name, low, high, tuple(both[0].tolist()), tuple(both[1].tolist()))
+
+
+def _range(pool: Pool, column: npt.NDArray[Any]) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    for block in pool.blocks():
+        values = column[block]
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _counted(bins: npt.NDArray[np.int64], counts: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
+    """Rows kept and rows in all of each bin, shape (2, size)."""
+    every = np.bincount(bins, minlength=size)
+    if counts.dtype == np.bool_:
+        return np.stack([np.bincount(bins[counts], minlength=size), every])
+    return np.stack([np.bincount(bins, weights=counts, minlength=size).astype(np.int64), every])
+
+
+def _overlap(pool: Pool, counts: npt.NDArray[Any], compare: Path) -> tuple[int, int]:
+    rows = pool.rows_of(read_subset(compare))
+    there = np.zeros(pool.rows, np.bool_)
+    there[rows[rows >= 0]] = True
+    if not rows.size or (rows < 0).all():
+        hint = "both subsets must be of the same pool"
+        raise BadInput.of("subset-foreign", "the pool has none of its uids", where=str(compare), hint=hint)
+    return int(np.count_nonzero(there)), int(np.count_nonzero(there & (counts > 0)))
+
+
+def _bars(counts: tuple[int, ...]) -> str:
+    most = max(counts, default=0) or 1
+    return "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
