@@ -45,7 +45,7 @@ format: install
 	$(BIN)/ruff format .
 
 test: install system lint wheel-check
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 test-faults: install system
 	$(BIN)/pytest -m faults tests/faults

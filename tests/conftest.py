@@ -1,16 +1,33 @@
-"""Which tests may run side by side: a file's tests stay together, and so do all that share one running platform."""
+"""Which tests run side by side: a file's tests stay together, and so do all that share one running platform."""
 
-from pathlib import Path
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
-PLATFORM = Path(__file__).parent / "e2e"
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+PLATFORM = "tests/e2e/"
+# What a test finds must not depend on how busy the machine is.
+hypothesis.settings.register_profile("datacomp", deadline=None)
+hypothesis.settings.load_profile("datacomp")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class ByPlatform(LoadFileScheduling):
+    """By file, and all end-to-end tests in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return PLATFORM if nodeid.startswith(PLATFORM) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    return ByPlatform(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        group = "platform" if PLATFORM in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
     # The platform's tests take longest, mostly waiting: they begin first and the others run beside them.
-    items.sort(key=lambda item: PLATFORM not in item.path.parents)
+    items.sort(key=lambda item: not item.nodeid.startswith(PLATFORM))
