@@ -105,6 +105,23 @@ def test_medium_waits_plainly_without_a_gpu_worker_and_can_be_cancelled(place: P
     assert place.client.submission(receipt["id"]).state == "cancelled"
 
 
+def test_a_board_whose_pool_is_metadata_alone_validates_filters_and_waits(place: Place) -> None:
+    receipt = place.submit(str(EXAMPLES / "caption_and_score.py"), "--scale", "large")
+    waiting = wait_for(place, receipt["id"], "training")
+    assert waiting.failure is None, waiting.failure
+    assert {run.stage.value: run.state.value for run in waiting.runs} == {
+        "validate": "done",
+        "filter": "done",
+        "subset": "done",
+        "train": "queued",
+        "evaluate": "waiting",
+    }
+    assert waiting.subset_size is not None
+    assert waiting.subset_size > 0
+    assert "no worker serves queue gpu" in next(run for run in waiting.runs if run.stage == "train").waiting_note
+    place.client.cancel(receipt["id"])
+
+
 @pytest.mark.timeout(290)
 def test_medium_rehearsal_goes_end_to_end_and_is_never_ranked(place: Place) -> None:
     uids = place.home / "medium.npy"

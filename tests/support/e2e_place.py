@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from datacomp.client import Client
@@ -46,20 +48,31 @@ class Place:
 
 
 PAIRS = 2048
+METADATA_ALONE = """
+[[boards]]
+name = "filtering-large"
+title = "Filtering, large"
+scale = "large"
+suite = "tiny@1"
+pool = "metadata-alone"
+"""
+
+
+def run(*arguments: str) -> None:
+    command = [sys.executable, "-m", "datacomp", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @contextmanager
 def running_place(root: Path, home: Path) -> Iterator[Place]:
     """A small world, a platform over it in `root`, and the participant grace, logged in with her files in `home`."""
-    pool = root / "pools" / "tiny"
-    for arguments in (
-        ["pool", "generate", str(pool), "--suite-dir", str(root / "suites" / "tiny"), "--pairs", str(PAIRS)],
-        ["pool", "ingest", str(pool)],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "datacomp", *arguments], capture_output=True, text=True, timeout=280, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    pool, alone = root / "pools" / "tiny", root / "pools" / "metadata-alone"
+    run("pool", "generate", str(pool), "--suite-dir", str(root / "suites" / "tiny"), "--pairs", str(PAIRS))
+    shutil.copytree(pool / "metadata", alone / "metadata")
+    run("pool", "ingest", str(pool))
+    run("pool", "ingest", str(alone))
+    (root / "boards.toml").write_text((files("datacomp.local") / "boards.toml").read_text() + METADATA_ALONE)
     with LocalPlatform(root, port=0) as platform:
         client = Client(platform.url)
         token = client.register("grace", "correct horse battery").token
