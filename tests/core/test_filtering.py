@@ -422,3 +422,12 @@ def test_random_subset_is_a_draw(pool: Pool) -> None:
     assert abs(draw.mean() - 0.25) < 0.01
     assert abs((draw & other).mean() - 0.0625) < 0.005
     assert halves(uids).shape == (100_000, 2)
+
+
+def test_a_whole_pool_filter_that_leaves_the_choice_to_the_base_class_is_told_what_to_define(pool: Pool) -> None:
+    class Leaves(Filter):
+        def select(self, pool: Pool) -> object:
+            return super().select(pool)
+
+    with pytest.raises(BadInput, match="filter-incomplete"):
+        score_pool(Leaves(), pool)

@@ -79,7 +79,8 @@ class Filter:
 
     def select(self, pool: Pool) -> Any:
         """As `score`, for the whole pool at once: shape (pool.rows,). Overriding it replaces `score`."""
-        raise NotImplementedError
+        hint = "override select(self, pool) for a whole-pool method, or score(self, batch) for one row at a time"
+        raise BadInput.of("filter-incomplete", f"{type(self).__name__} selects nothing by itself", hint=hint)
 
 
 def is_whole_pool(filter_: Filter) -> bool:
