@@ -72,6 +72,16 @@ class DedupMode(StrEnum):
     APPLY = "apply"
 
 
+class Disclosure(StrEnum):
+    """When the code and the uids of an entry become public."""
+
+    NEVER = "never"
+    SCORED = "scored"
+    """As soon as the entry is scored."""
+    CLOSING = "closing"
+    """When its board closes."""
+
+
 class DedupSetting(Message):
     """What a board does about near-duplicates in a subset."""
 
@@ -343,6 +353,18 @@ class BoardOut(Message):
     dedup: DedupSetting
     max_upload_bytes: int
     submissions_per_day: int
+    opens_at: datetime | None
+    closes_at: datetime | None
+    open: bool
+    """Whether it takes submissions now."""
+    private_tasks: list[str]
+    """Tasks whose scores nobody but the organisers sees before `reveals_at`."""
+    reveals_at: datetime | None
+    revealed: bool
+    """Whether all scores are shown: always so on a board without private tasks."""
+    disclosure: Disclosure
+    show_images: bool
+    """Whether pages may show images of the pool, with faces blurred."""
 
 
 class SubmissionCreate(Message):
@@ -402,6 +424,8 @@ class ScoreOut(Message):
     groups: dict[str, float]
     tasks: list[TaskScore]
     seeds: int
+    withheld: list[str] = []
+    """Private tasks that are left out of `tasks` and of the means until their board reveals them."""
 
 
 class SubmissionOut(Message):
@@ -425,6 +449,10 @@ class SubmissionOut(Message):
     final: bool
     created_at: datetime
     subset_size: int | None
+    subset_digest: Digest | None = None
+    """Digest of the uids that are trained on."""
+    duplicate_of: str | None = None
+    """The first submission to the same board with the same subset."""
     quota_refunded: bool
     failure: Failure | None
     runs: list[RunOut]
@@ -465,6 +493,8 @@ class LeaderboardRow(Message):
     kind: SubmissionKind | None
     baseline: bool = False
     delta_to_baseline: float | None = None
+    duplicate_of: str | None = None
+    """The first submission with the same subset."""
     source: str = ""
     date: datetime | None = None
 
@@ -477,6 +507,10 @@ class LeaderboardOut(Message):
     suite_digest: Digest
     rank_by: str
     tasks: list[str]
+    """Keys of the tasks that are shown."""
+    withheld: list[str] = []
+    """Private tasks, shown from `reveals_at` on; until then the means leave them out."""
+    reveals_at: datetime | None = None
     rows: list[LeaderboardRow]
     generated_at: datetime
 

@@ -9,6 +9,10 @@ pool = "tiny"
 seeds = 1                   # how many, or a list: [0, 7]
 submissions_per_day = 20
 dedup = { mode = "report", threshold = 0.95 }
+opens_at = 2026-09-01T00:00:00Z
+closes_at = 2026-12-01T00:00:00Z
+private_tasks = ["tiny/shift"]   # their scores appear at closing, or at reveals_at
+disclosure = "closing"           # when code and uids of entries become public: never, scored, closing
 """
 
 from __future__ import annotations
@@ -16,12 +20,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
-from datacomp.messages import DedupSetting, Digest, Message, Track
+from datacomp.messages import DedupSetting, Digest, Disclosure, Message, Track
 from datacomp.problems import BadInput, DatacompError, Problem, raise_if_any
 from datacomp.scales import get_scale
 from datacomp.suite import Suite, load_suite
@@ -55,11 +60,30 @@ class BoardConfig(Message):
     """Place on pages; default: place in the file."""
     baseline_accounts: list[str] = Field(default_factory=list)
     """Accounts whose entries are flagged as baselines, beside those of organisers."""
+    baseline_submissions: list[str] = Field(default_factory=list)
+    """Ids of single entries that are flagged as baselines."""
+    opens_at: AwareDatetime | None = None
+    """No submissions before; default: open from the start."""
+    closes_at: AwareDatetime | None = None
+    """No submissions from then on; what was handed in before is still carried out."""
+    private_tasks: list[str] = Field(default_factory=list)
+    """Keys of tasks whose scores are withheld until `reveals_at`, and are then part of all means."""
+    reveals_at: AwareDatetime | None = None
+    """Default: `closes_at`."""
+    disclosure: Disclosure = Disclosure.NEVER
+    """When the code and the uids of entries become public."""
+    show_images: bool = False
+    """Whether pages may show images of the pool, with faces blurred; off because crawled images are other people's."""
 
     @property
     def seed_list(self) -> list[int]:
         """The seeds, in order."""
         return list(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def revealing(self) -> datetime | None:
+        """When private scores appear."""
+        return self.reveals_at or self.closes_at
 
 
 @dataclass(frozen=True)
@@ -117,6 +141,8 @@ def _check(entry: Any, position: int, folder: Path, problems: list[Problem]) -> 
     found = len(problems)
     problems += _rules(config)
     suite = _load(config, folder, problems)
+    if suite is not None:
+        problems += _private_problems(config, suite)
     if suite is None or len(problems) > found:
         return None
     return BoardPlan(config, suite, position if config.order is None else config.order)
@@ -139,6 +165,50 @@ def _rules(config: BoardConfig) -> list[Problem]:
         problems.append(
             Problem(code="seeds-invalid", message="seeds must be different, at least one", where=f"{where}.seeds")
         )
+    return problems + _window_problems(config)
+
+
+def _window_problems(config: BoardConfig) -> list[Problem]:
+    """What does not fit together about opening, closing and revealing."""
+    where = f"boards[{config.name}]"
+    problems = []
+    if config.opens_at and config.closes_at and config.opens_at >= config.closes_at:
+        problems.append(
+            Problem(code="board-window", message="the board closes before it opens", where=f"{where}.closes_at")
+        )
+    if config.private_tasks and config.revealing is None:
+        problems.append(
+            Problem(
+                code="board-never-reveals",
+                message="private tasks need a time at which they are revealed",
+                where=f"{where}.private_tasks",
+                hint="give closes_at or reveals_at",
+            )
+        )
+    if config.disclosure is Disclosure.CLOSING and config.closes_at is None:
+        problems.append(
+            Problem(
+                code="board-never-closes",
+                message='disclosure = "closing" on a board that never closes',
+                where=f"{where}.disclosure",
+                hint="give closes_at, or another disclosure",
+            )
+        )
+    return problems
+
+
+def _private_problems(config: BoardConfig, suite: Suite) -> list[Problem]:
+    """Private tasks must be the suite's, and leave something to rank by."""
+    where = f"boards[{config.name}].private_tasks"
+    known = {task.key for task in suite.tasks}
+    problems = [
+        Problem(code="task-unknown", message=f"the suite {suite.id} has no task {key!r}", where=where)
+        for key in config.private_tasks
+        if key not in known
+    ]
+    if config.private_tasks and all(task.key in config.private_tasks for task in suite.counted):
+        message = "every counted task is private: until they are revealed there is nothing to rank by"
+        problems.append(Problem(code="tasks-all-private", message=message, where=where))
     return problems
 
 

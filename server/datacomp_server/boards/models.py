@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from datacomp.messages import Track
+from datacomp.messages import Disclosure, Track
 from datacomp_server.clock import now
 from datacomp_server.database import Base, enum_column
 
@@ -45,6 +45,14 @@ class Board(Base):
     submissions_per_day: Mapped[int]
     max_upload_bytes: Mapped[int] = mapped_column(BigInteger)
     baseline_accounts: Mapped[list[str]]
+    baseline_submissions: Mapped[list[str]] = mapped_column(default=list)
+    opens_at: Mapped[datetime | None]
+    closes_at: Mapped[datetime | None]
+    private_tasks: Mapped[list[str]] = mapped_column(default=list)
+    """Keys of tasks whose scores are withheld until `reveals_at`."""
+    reveals_at: Mapped[datetime | None]
+    disclosure: Mapped[Disclosure] = mapped_column(enum_column(Disclosure), default=Disclosure.NEVER)
+    show_images: Mapped[bool] = mapped_column(default=False)
     position: Mapped[int]
     """Order on pages."""
     listed: Mapped[bool] = mapped_column(default=True)

@@ -13,9 +13,10 @@ from datacomp.suite import Suite
 from datacomp_server.boards.config import BoardPlan
 from datacomp_server.boards.models import Board, StoredSuite
 from datacomp_server.boards.repository import BoardRepository
+from datacomp_server.clock import now
 from datacomp_server.errors import NotFound
 
-FROZEN = ("track", "scale", "suite_digest", "pool", "pool_digest", "seeds")
+FROZEN = ("track", "scale", "suite_digest", "pool", "pool_digest", "seeds", "private_tasks")
 """What every entry of a board depends on: it cannot change once there is one."""
 
 
@@ -31,7 +32,7 @@ class BoardService:
 
     def open_boards(self) -> list[BoardOut]:
         """The boards that take submissions, in the order of pages."""
-        return [self.out(board) for board in self.boards.all() if board.listed]
+        return [self.out(board) for board in self.boards.all() if is_open(board)]
 
     def board(self, name: str) -> BoardOut:
         """One board; `NotFound` names those there are."""
@@ -96,6 +97,14 @@ class BoardService:
             dedup=DedupSetting.model_validate(board.dedup),
             max_upload_bytes=board.max_upload_bytes,
             submissions_per_day=board.submissions_per_day,
+            opens_at=board.opens_at,
+            closes_at=board.closes_at,
+            open=is_open(board),
+            private_tasks=board.private_tasks,
+            reveals_at=board.reveals_at,
+            revealed=is_revealed(board),
+            disclosure=board.disclosure,
+            show_images=board.show_images,
         )
 
     @staticmethod
@@ -148,6 +157,21 @@ class BoardService:
                 setattr(board, field, value)
 
 
+def is_open(board: Board) -> bool:
+    """Whether a board takes submissions now."""
+    return board.listed and (board.opens_at is None or board.opens_at <= now()) and not is_closed(board)
+
+
+def is_closed(board: Board) -> bool:
+    """Whether a board's closing time is past."""
+    return board.closes_at is not None and board.closes_at <= now()
+
+
+def is_revealed(board: Board) -> bool:
+    """Whether all its scores are shown."""
+    return not board.private_tasks or (board.reveals_at is not None and board.reveals_at <= now())
+
+
 def _columns(plan: BoardPlan) -> dict[str, Any]:
     config = plan.config
     return {
@@ -166,6 +190,13 @@ def _columns(plan: BoardPlan) -> dict[str, Any]:
         "submissions_per_day": config.submissions_per_day,
         "max_upload_bytes": config.max_upload_bytes,
         "baseline_accounts": config.baseline_accounts,
+        "baseline_submissions": config.baseline_submissions,
+        "opens_at": config.opens_at,
+        "closes_at": config.closes_at,
+        "private_tasks": sorted(set(config.private_tasks)),
+        "reveals_at": config.revealing if config.private_tasks else None,
+        "disclosure": config.disclosure,
+        "show_images": config.show_images,
         "position": plan.position,
         "listed": True,
     }

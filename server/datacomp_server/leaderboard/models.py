@@ -33,7 +33,7 @@ class Score(Base):
     """A submission's scores, mean over seeds."""
 
     __tablename__ = "scores"
-    __table_args__ = (Index(None, "board_name", "average"),)
+    __table_args__ = (Index(None, "board_name", "average"), Index(None, "board_name", "public_average"))
 
     submission_id: Mapped[str] = mapped_column(ForeignKey("submissions.id"), primary_key=True)
     board_name: Mapped[str] = mapped_column(ForeignKey("boards.name"))
@@ -41,5 +41,9 @@ class Score(Base):
     main: Mapped[float | None]
     groups: Mapped[dict[str, Any]]
     tasks: Mapped[dict[str, Any]]
+    public_average: Mapped[float | None]
+    """Means over the tasks that are not private: what the board shows and ranks by until it reveals the others."""
+    public_main: Mapped[float | None]
+    public_groups: Mapped[dict[str, Any]]
     seeds: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now)

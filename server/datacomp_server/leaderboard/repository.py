@@ -35,12 +35,12 @@ class ScoreRepository:
         return self.session.get(Score, submission_id)
 
     def scored_rows(self, board: str) -> list[tuple[Submission, Score]]:
-        """What a board shows: best first, equal scores by the earlier submission, without a score last."""
+        """What a board shows, the earlier submission first."""
         query = (
             select(Submission, Score)
             .join(Score, Score.submission_id == Submission.id)
             .where(Submission.board_name == board, Submission.state == SCORED, ~Submission.rehearsal)
-            .order_by(Score.average.is_(None), Score.average.desc(), Submission.created_at, Submission.id)
+            .order_by(Submission.created_at, Submission.id)
         )
         return [(submission, score) for submission, score in self.session.execute(query)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
@@ -11,8 +12,8 @@ from datacomp.messages import LeaderboardOut, LeaderboardRow, Track
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService
 from datacomp_server.clock import now
-from datacomp_server.leaderboard.models import Score
 from datacomp_server.leaderboard.repository import ScoreRepository
+from datacomp_server.leaderboard.visibility import ShownScore, public_part, shown, withheld
 from datacomp_server.settings import Settings
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.receipts import receipt_url
@@ -40,18 +41,17 @@ class LeaderboardService:
         return self._out(self.boards.row_of_scale(scale, track))
 
     def _out(self, board: Board) -> LeaderboardOut:
-        ranked, unranked = _split(self.scores.scored_rows(board.name))
-        pinned = {name.lower() for name in board.baseline_accounts}
-        best = max(
-            (value for submission, _, value in ranked if _is_baseline(submission, pinned)),
-            default=None,
-        )
-        rows = [
+        hidden = withheld(board)
+        rows = [(submission, shown(score, hidden)) for submission, score in self.scores.scored_rows(board.name)]
+        ranked, unranked = _split(rows)
+        pinned = Pinned.of(board)
+        best = max((value for submission, _, value in ranked if pinned.has(submission)), default=None)
+        lines = [
             self._row(submission, score, pinned, rank=rank, delta=None if best is None else value - best)
             for rank, (submission, score, value) in enumerate(ranked, 1)
         ]
-        rows += [self._row(submission, score, pinned) for submission, score in unranked]
-        rows += [self._row(submission, None, pinned) for submission in self.scores.unfinished_rows(board.name)]
+        lines += [self._row(submission, score, pinned) for submission, score in unranked]
+        lines += [self._row(submission, None, pinned) for submission in self.scores.unfinished_rows(board.name)]
         return LeaderboardOut(
             board=board.name,
             title=board.title,
@@ -59,16 +59,18 @@ class LeaderboardService:
             suite=board.suite.name,
             suite_digest=board.suite_digest,
             rank_by=RANK_BY,
-            tasks=[task.key for task in BoardService.suite_of(board).tasks],
-            rows=rows,
+            tasks=[task.key for task in public_part(BoardService.suite_of(board), hidden).tasks],
+            withheld=hidden,
+            reveals_at=board.reveals_at,
+            rows=lines,
             generated_at=now(),
         )
 
     def _row(
         self,
         submission: Submission,
-        score: Score | None,
-        pinned: set[str],
+        score: ShownScore | None,
+        pinned: Pinned,
         *,
         rank: int | None = None,
         delta: float | None = None,
@@ -87,18 +89,19 @@ class LeaderboardService:
             tasks={key: found["value"] for key, found in tasks.items() if found.get("value") is not None},
             status=submission.state,
             kind=submission.kind,
-            baseline=_is_baseline(submission, pinned),
+            baseline=pinned.has(submission),
             delta_to_baseline=delta,
+            duplicate_of=submission.duplicate_of,
             date=submission.created_at,
         )
 
 
 def _split(
-    rows: Sequence[tuple[Submission, Score]],
-) -> tuple[list[tuple[Submission, Score, float]], list[tuple[Submission, Score]]]:
+    rows: Sequence[tuple[Submission, ShownScore]],
+) -> tuple[list[tuple[Submission, ShownScore, float]], list[tuple[Submission, ShownScore]]]:
     """Rows with a finite average, best first and equal ones by the earlier submission, and the others.
 
-    Databases disagree on where NULL and NaN sort, so a missing average is told apart here.
+    Sorted here because databases disagree on where NULL and NaN belong.
     """
     ranked, others = [], []
     for submission, score in rows:
@@ -110,5 +113,19 @@ def _split(
     return ranked, others
 
 
-def _is_baseline(submission: Submission, pinned: set[str]) -> bool:
-    return submission.baseline or submission.user.name.lower() in pinned
+@dataclass(frozen=True)
+class Pinned:
+    """What a board's description pins as baselines, beside the entries of organisers."""
+
+    accounts: frozenset[str]
+    submissions: frozenset[str]
+
+    @classmethod
+    def of(cls, board: Board) -> Pinned:
+        """As the board says."""
+        return cls(frozenset(name.lower() for name in board.baseline_accounts), frozenset(board.baseline_submissions))
+
+    def has(self, submission: Submission) -> bool:
+        """Whether other rows are compared with it."""
+        named = submission.user.name.lower() in self.accounts or submission.id in self.submissions
+        return submission.baseline or named

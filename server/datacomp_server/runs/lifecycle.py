@@ -19,6 +19,7 @@ from datacomp_server.database import storable
 from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.leaderboard.repository import ScoreRepository
 from datacomp_server.leaderboard.scoring import SeedResult, mean_groups, mean_or_none
+from datacomp_server.leaderboard.visibility import note_public_means
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run
 from datacomp_server.runs.plan import plan_runs
 from datacomp_server.runs.repository import RunRepository
@@ -221,7 +222,8 @@ class Lifecycle:
     ) -> None:
         if run.stage is Stage.SUBSET:
             subset = result if isinstance(result, SubsetResult) else SubsetResult.model_validate(run.result)
-            submission.subset_size = subset.samples
+            submission.subset_size, submission.subset_digest = subset.samples, subset.subset_digest
+            self.submissions.mark_duplicates(submission)
         if scores is not None:
             self.scores.add(
                 SeedScore(
@@ -280,17 +282,17 @@ class Lifecycle:
             }
             for task in BoardService.suite_of(submission.board).tasks
         }
-        self.scores.add(
-            Score(
-                submission_id=submission.id,
-                board_name=submission.board_name,
-                average=mean_or_none([seed.average for seed in seeds]),
-                main=mean_or_none([seed.main for seed in seeds]),
-                groups=mean_groups([seed.groups for seed in seeds]),
-                tasks=tasks,
-                seeds=len(seeds),
-            )
+        score = Score(
+            submission_id=submission.id,
+            board_name=submission.board_name,
+            average=mean_or_none([seed.average for seed in seeds]),
+            main=mean_or_none([seed.main for seed in seeds]),
+            groups=mean_groups([seed.groups for seed in seeds]),
+            tasks=tasks,
+            seeds=len(seeds),
         )
+        note_public_means(score, submission.board)
+        self.scores.add(score)
 
     def _event(
         self, submission: Submission, run: Run | None, before: str | None, after: str | None, actor: str, reason: str

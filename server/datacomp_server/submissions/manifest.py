@@ -9,6 +9,7 @@ from datacomp import __version__
 from datacomp.digests import digest_json
 from datacomp.messages import ManifestOut
 from datacomp_server.leaderboard.models import Score, SeedScore
+from datacomp_server.leaderboard.visibility import shown
 from datacomp_server.runs.models import Run
 from datacomp_server.runs.reuse import scale_of
 from datacomp_server.submissions.models import StoredFile, Submission
@@ -17,16 +18,25 @@ FORMAT = "datacomp-manifest@1"
 
 
 def build_manifest(
-    submission: Submission, runs: Sequence[Run], files: Sequence[StoredFile], score: Score, seeds: Sequence[SeedScore]
+    submission: Submission,
+    runs: Sequence[Run],
+    files: Sequence[StoredFile],
+    score: Score,
+    seeds: Sequence[SeedScore],
+    *,
+    hidden: list[str],
 ) -> ManifestOut:
-    """The manifest; `digest` is that of the canonical JSON of `body`."""
+    """The manifest; `digest` is that of the canonical JSON of `body`. Scores of `hidden` tasks are left out.
+
+    Without hidden tasks the manifest never changes again; with them it gains their scores when they are revealed.
+    """
     body = {
         "format": FORMAT,
         "platform": {"datacomp": __version__},
         "submission": _submission(submission),
         "board": _board(submission),
         "runs": [_run(run, [file for file in files if file.run_id == run.id]) for run in runs],
-        "scores": _scores(score, seeds),
+        "scores": _scores(score, seeds, hidden),
     }
     return ManifestOut(digest=digest_json(body), body=body)
 
@@ -68,20 +78,19 @@ def _run(run: Run, files: Sequence[StoredFile]) -> dict[str, Any]:
     }
 
 
-def _scores(score: Score, seeds: Sequence[SeedScore]) -> dict[str, Any]:
-    return {
+def _scores(whole: Score, seeds: Sequence[SeedScore], hidden: list[str]) -> dict[str, Any]:
+    score = shown(whole, hidden)
+    body: dict[str, Any] = {
         "average": score.average,
         "main": score.main,
         "groups": score.groups,
         "tasks": score.tasks,
-        "seeds": [
-            {
-                "seed": row.seed,
-                "suite_digest": row.suite_digest,
-                "records_digest": row.records_digest,
-                "average": row.average,
-                "main": row.main,
-            }
-            for row in seeds
-        ],
+        "seeds": [_seed(row, means=not hidden) for row in seeds],
     }
+    return {**body, "withheld": hidden} if hidden else body
+
+
+def _seed(row: SeedScore, *, means: bool) -> dict[str, Any]:
+    """One seed; its means would tell of hidden tasks."""
+    named = {"seed": row.seed, "suite_digest": row.suite_digest, "records_digest": row.records_digest}
+    return {**named, "average": row.average, "main": row.main} if means else named

@@ -51,6 +51,10 @@ class Submission(Base):
     withdrawn_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     subset_size: Mapped[int | None] = mapped_column(BigInteger)
+    subset_digest: Mapped[str | None] = mapped_column(index=True)
+    """Digest of the uids that are trained on, once the subset stage is done."""
+    duplicate_of: Mapped[str | None]
+    """The first submission to the same board with the same subset."""
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     board: Mapped[Board] = relationship(lazy="joined", innerjoin=True)
 

@@ -7,6 +7,7 @@ from datacomp.digests import digest_bytes
 from datacomp.messages import SubmissionCreate, SubmissionKind, Track
 from datacomp.problems import BadInput, Problem
 from datacomp_server.boards.models import Board
+from datacomp_server.boards.service import is_closed, is_open
 
 ACCEPTED: dict[Track, frozenset[SubmissionKind]] = {
     Track.FILTERING: frozenset({SubmissionKind.UIDS, SubmissionKind.CODE, SubmissionKind.EXPRESSION}),
@@ -19,16 +20,7 @@ INSTEAD = {
 
 def opening_problems(board: Board, create: SubmissionCreate) -> list[Problem]:
     """Everything that is wrong with what was announced."""
-    problems = []
-    if not board.listed:
-        problems.append(
-            Problem(
-                code="board-closed",
-                message=f"the board {board.name} takes no submissions any more",
-                where="board",
-                hint="choose another board",
-            )
-        )
+    problems = _window_problems(board)
     accepted = ACCEPTED[board.track]
     if create.kind not in accepted:
         named = ", ".join(sorted(kind.value for kind in accepted))
@@ -50,6 +42,18 @@ def opening_problems(board: Board, create: SubmissionCreate) -> list[Problem]:
             )
         )
     return problems + _expression_problems(create) + _text_problems(create)
+
+
+def _window_problems(board: Board) -> list[Problem]:
+    """Why a board takes no submissions now."""
+    if not board.listed or is_closed(board):
+        since = f" since {board.closes_at:%Y-%m-%d %H:%M} UTC" if board.listed and board.closes_at else ""
+        message = f"the board {board.name} takes no submissions any more{since}"
+        return [Problem(code="board-closed", message=message, where="board", hint="choose another board")]
+    if not is_open(board):
+        message = f"the board {board.name} opens at {board.opens_at:%Y-%m-%d %H:%M} UTC"
+        return [Problem(code="board-not-open", message=message, where="board", hint="come back then")]
+    return []
 
 
 def _expression_problems(create: SubmissionCreate) -> list[Problem]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from datacomp.messages import Failure, Progress, RunOut, RunState, ScoreOut, Stage, SubmissionOut, TaskScore
 from datacomp.suite import Suite
 from datacomp_server.leaderboard.models import Score
+from datacomp_server.leaderboard.visibility import public_part, shown
 from datacomp_server.runs.models import Run
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.states import FINAL
@@ -43,10 +44,11 @@ def run_out(run: Run, *, deadline: datetime | None, note: str, private: bool) ->
     )
 
 
-def score_out(score: Score, suite: Suite) -> ScoreOut:
-    """A submission's scores, tasks in the suite's order."""
+def score_out(whole: Score, suite: Suite, hidden: list[str]) -> ScoreOut:
+    """A submission's scores, tasks in the suite's order, without the hidden ones."""
     tasks = []
-    for task in suite.tasks:
+    score = shown(whole, hidden)
+    for task in public_part(suite, hidden).tasks:
         found = score.tasks.get(task.key, {})
         tasks.append(
             TaskScore(
@@ -59,7 +61,14 @@ def score_out(score: Score, suite: Suite) -> ScoreOut:
                 n=found.get("n", 0),
             )
         )
-    return ScoreOut(average=score.average, main=score.main, groups=score.groups, tasks=tasks, seeds=score.seeds)
+    return ScoreOut(
+        average=score.average,
+        main=score.main,
+        groups=score.groups,
+        tasks=tasks,
+        seeds=whole.seeds,
+        withheld=hidden,
+    )
 
 
 def receipt_url(public_url: str, submission_id: str) -> str:
@@ -105,6 +114,8 @@ def submission_out(
         final=submission.state in FINAL,
         created_at=submission.created_at,
         subset_size=submission.subset_size,
+        subset_digest=submission.subset_digest,
+        duplicate_of=submission.duplicate_of,
         quota_refunded=refunded,
         failure=next((run.failure for run in shown if run.failure), None),
         runs=shown,

@@ -45,6 +45,22 @@ class SubmissionRepository:
         query = select(Submission.id).where(Submission.state == UPLOADING, Submission.created_at < before)
         return list(self.session.scalars(query))
 
+    def mark_duplicates(self, submission: Submission) -> None:
+        """Among the submissions to a board with this one's subset, the first stands and the others name it.
+
+        Rehearsals and what was withdrawn do not count. The first may well be the last whose subset becomes known.
+        """
+        self.session.flush()
+        query = select(Submission).where(
+            Submission.board_name == submission.board_name,
+            Submission.subset_digest == submission.subset_digest,
+            Submission.withdrawn_at.is_(None),
+            ~Submission.rehearsal,
+        )
+        same = list(self.session.scalars(query.order_by(Submission.created_at, Submission.id)))
+        for other in same[1:]:
+            other.duplicate_of = other.duplicate_of or same[0].id
+
     # --- events
 
     def add_event(

@@ -13,6 +13,7 @@ from datacomp_server.accounts.service import Viewer
 from datacomp_server.boards.service import BoardService
 from datacomp_server.errors import Conflict, Forbidden, NotFound
 from datacomp_server.leaderboard.repository import ScoreRepository
+from datacomp_server.leaderboard.visibility import withheld
 from datacomp_server.runs.lifecycle import DISPATCHER, Lifecycle
 from datacomp_server.runs.queue import QueueService
 from datacomp_server.runs.repository import RunRepository
@@ -110,7 +111,8 @@ class SubmissionService:
             )
         runs = self.runs.of_submission(submission.id)
         files = self.submissions.promoted([run.id for run in runs])
-        return build_manifest(submission, runs, files, score, self.scores.seed_scores(submission.id))
+        seeds = self.scores.seed_scores(submission.id)
+        return build_manifest(submission, runs, files, score, seeds, hidden=_hidden(submission, viewer))
 
     def history(self, submission_id: str, last: int) -> list[EventOut]:
         """The history after an event's id, in order."""
@@ -206,7 +208,9 @@ class SubmissionService:
             deadlines={attempt.run_id: attempt.lease_until for attempt in attempts},
             notes=self.queue.notes(runs),
             refunded=self.quota.refunded(submission.id),
-            score=score_out(score, BoardService.suite_of(submission.board)) if score else None,
+            score=score_out(score, BoardService.suite_of(submission.board), _hidden(submission, viewer))
+            if score
+            else None,
             insider=viewer is not None and may_change(viewer, submission),
         )
 
@@ -234,6 +238,11 @@ def _found(submission: Submission | None, submission_id: str) -> Submission:
     if submission is None:
         raise NotFound.of("submission-unknown", "there is no such submission", where=submission_id)
     return submission
+
+
+def _hidden(submission: Submission, viewer: Viewer | None) -> list[str]:
+    """Private tasks that this viewer may not see the scores of yet."""
+    return [] if viewer is not None and viewer.organiser else withheld(submission.board)
 
 
 def _actor(viewer: Viewer) -> str:
