@@ -353,10 +353,16 @@ class BoardOut(Message):
     dedup: DedupSetting
     max_upload_bytes: int
     submissions_per_day: int
+    submissions_total: int | None = None
+    """Of one participant or team over the board's life; null: no limit."""
+    submissions_concurrent: int | None = None
+    """Of one participant or team under way at once; null: no limit."""
     opens_at: datetime | None
     closes_at: datetime | None
     open: bool
     """Whether it takes submissions now."""
+    closed: bool = False
+    """Whether it takes none any more."""
     private_tasks: list[str]
     """Tasks whose scores nobody but the organisers sees before `reveals_at`."""
     reveals_at: datetime | None

@@ -20,6 +20,7 @@ from datacomp_server.runs.endpoints import queue_router
 from datacomp_server.runs.endpoints import router as worker_router
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.startup import Platform, start
+from datacomp_server.submissions.downloads import router as downloads_router
 from datacomp_server.submissions.endpoints import router as submissions_router
 
 DESCRIPTION = """\
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         accounts_router,
         boards_router,
         submissions_router,
+        downloads_router,
         leaderboard_router,
         queue_router,
         worker_router,

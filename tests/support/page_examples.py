@@ -10,6 +10,7 @@ from datacomp.messages import (
     DedupMode,
     DedupResult,
     DedupSetting,
+    Disclosure,
     EvaluateResult,
     Failure,
     FilterResult,
@@ -70,6 +71,14 @@ def board(scale: str = "tiny", **changes: Any) -> BoardOut:
         "dedup": DedupSetting(mode=DedupMode.REPORT),
         "max_upload_bytes": 1 << 30,
         "submissions_per_day": 100,
+        "opens_at": None,
+        "closes_at": None,
+        "open": True,
+        "private_tasks": [],
+        "reveals_at": None,
+        "revealed": True,
+        "disclosure": Disclosure.NEVER,
+        "show_images": False,
     }
     return BoardOut(**fields | changes)
 
