@@ -8,6 +8,7 @@ from datacomp_server.database import Base
 from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
 from datacomp_server.submissions.models import Event, QuotaEntry, QuotaState, StoredFile, Submission
+from datacomp_server.uploads.models import UploadPiece
 
 __all__ = [
     "ApiToken",
@@ -26,6 +27,7 @@ __all__ = [
     "StoredFile",
     "StoredSuite",
     "Submission",
+    "UploadPiece",
     "User",
     "WebSession",
     "Worker",
