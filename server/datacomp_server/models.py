@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datacomp_server.accounts.models import ApiToken, Role, User, WebSession
+from datacomp_server.accounts.models import ApiToken, Identity, Role, Team, TeamInvite, TeamMember, User, WebSession
+from datacomp_server.audit.models import AuditLine
 from datacomp_server.boards.models import Board, StoredSuite
 from datacomp_server.database import Base
 from datacomp_server.leaderboard.models import Score, SeedScore
-from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
+from datacomp_server.notices.models import Notice, NoticeKind, Webhook
+from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Turn, Worker
 from datacomp_server.submissions.models import Event, QuotaEntry, QuotaState, StoredFile, Submission
 from datacomp_server.uploads.models import UploadPiece
 
@@ -14,9 +16,13 @@ __all__ = [
     "ApiToken",
     "Attempt",
     "AttemptState",
+    "AuditLine",
     "Base",
     "Board",
     "Event",
+    "Identity",
+    "Notice",
+    "NoticeKind",
     "OutboxRow",
     "QuotaEntry",
     "QuotaState",
@@ -27,8 +33,12 @@ __all__ = [
     "StoredFile",
     "StoredSuite",
     "Submission",
+    "Team",
+    "TeamInvite",
+    "TeamMember",
     "UploadPiece",
     "User",
     "WebSession",
+    "Webhook",
     "Worker",
 ]

@@ -7,7 +7,9 @@ scale = "tiny"
 suite = "tiny@1"            # a packaged suite, or a JSON file beside this one
 pool = "tiny"
 seeds = 1                   # how many, or a list: [0, 7]
-submissions_per_day = 20
+submissions_per_day = 20    # of one participant or team, as the two below
+submissions_total = 200
+submissions_concurrent = 4
 dedup = { mode = "report", threshold = 0.95 }
 opens_at = 2026-09-01T00:00:00Z
 closes_at = 2026-12-01T00:00:00Z
@@ -55,6 +57,10 @@ class BoardConfig(Message):
     seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | list[Annotated[int, Field(ge=0, lt=2**31)]] = 1
     dedup: DedupSetting = DedupSetting()
     submissions_per_day: int = Field(default=10, ge=1)
+    submissions_total: int | None = Field(default=None, ge=1)
+    """Over the board's life; default: no limit."""
+    submissions_concurrent: int | None = Field(default=None, ge=1)
+    """Under way at once; default: no limit."""
     max_upload_bytes: int = Field(default=2 << 30, ge=1)
     order: int | None = None
     """Place on pages; default: place in the file."""

@@ -43,6 +43,10 @@ class Board(Base):
     seeds: Mapped[list[int]]
     dedup: Mapped[dict[str, Any]]
     submissions_per_day: Mapped[int]
+    submissions_total: Mapped[int | None]
+    """Of one participant or team over the board's life; None: no limit."""
+    submissions_concurrent: Mapped[int | None]
+    """Of one participant or team under way at once; None: no limit."""
     max_upload_bytes: Mapped[int] = mapped_column(BigInteger)
     baseline_accounts: Mapped[list[str]]
     baseline_submissions: Mapped[list[str]] = mapped_column(default=list)

@@ -6,11 +6,12 @@ import datetime as dt
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index, Integer, UniqueConstraint, func
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from datacomp.messages import Stage, SubmissionKind
-from datacomp_server.accounts.models import User
+from datacomp_server.accounts.models import Team, User
 from datacomp_server.boards.models import Board
 from datacomp_server.clock import new_id, now
 from datacomp_server.database import Base, enum_column
@@ -27,11 +28,17 @@ class Submission(Base):
     """
 
     __tablename__ = "submissions"
-    __table_args__ = (Index(None, "board_name", "state", "created_at"), Index(None, "user_id", "created_at"))
+    __table_args__ = (
+        Index(None, "board_name", "state", "created_at"),
+        Index(None, "user_id", "created_at"),
+        Index(None, "team_id", "created_at"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     board_name: Mapped[str] = mapped_column(ForeignKey("boards.name"))
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    team_id: Mapped[str | None] = mapped_column(ForeignKey("teams.id"))
+    """The team it belongs to: its participant's at the time of opening, for good."""
     kind: Mapped[SubmissionKind] = mapped_column(enum_column(SubmissionKind))
     method: Mapped[str]
     description: Mapped[str]
@@ -56,7 +63,18 @@ class Submission(Base):
     duplicate_of: Mapped[str | None]
     """The first submission to the same board with the same subset."""
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+    team: Mapped[Team | None] = relationship(lazy="joined")
     board: Mapped[Board] = relationship(lazy="joined", innerjoin=True)
+
+    @hybrid_property
+    def party(self) -> str:
+        """Id of whom it belongs to, its team or its participant: who takes turns, is counted, and is ranked."""
+        return self.team_id or self.user_id
+
+    @party.inplace.expression
+    @classmethod
+    def _party_expression(cls) -> ColumnElement[str]:
+        return func.coalesce(cls.team_id, cls.user_id)
 
 
 class Event(Base):
@@ -108,13 +126,14 @@ class QuotaState(StrEnum):
 
 
 class QuotaEntry(Base):
-    """One line of the quota ledger: what a submission costs its participant on a day."""
+    """One line of the quota ledger: what a submission costs its participant, or the participant's team."""
 
     __tablename__ = "quota_entries"
-    __table_args__ = (Index(None, "user_id", "board_name", "day"),)
+    __table_args__ = (Index(None, "user_id", "board_name", "day"), Index(None, "team_id", "board_name", "day"))
 
     submission_id: Mapped[str] = mapped_column(ForeignKey("submissions.id"), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    team_id: Mapped[str | None] = mapped_column(ForeignKey("teams.id"))
     board_name: Mapped[str] = mapped_column(ForeignKey("boards.name"))
     day: Mapped[dt.date]
     """UTC day on which the submission was opened."""
