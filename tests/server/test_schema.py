@@ -62,8 +62,12 @@ def test_every_constraint_has_the_name_that_the_convention_gives_it(empty: Datab
         inspector = sa.inspect(connection)
         for name, table in Base.metadata.tables.items():
             assert inspector.get_pk_constraint(name)["name"] == f"pk_{name}"
-            found = {key["name"] for key in inspector.get_foreign_keys(name)}
-            assert found == {key.name for key in table.foreign_key_constraints}
+            keys = {key["constrained_columns"][0]: key["name"] for key in inspector.get_foreign_keys(name)}
+            for key in table.foreign_key_constraints:
+                # Of a column that was added later SQLite's inspector tells that it refers to a table, and no name.
+                added = empty.is_sqlite and keys[key.column_keys[0]] is None
+                assert added or keys[key.column_keys[0]] == key.name
+            assert len(keys) == len(table.foreign_key_constraints)
 
 
 def test_migrating_twice_changes_nothing_and_downgrading_leaves_nothing(empty: Database) -> None:
