@@ -168,11 +168,24 @@ class Progress(Message):
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
+class Usage(Message):
+    """What an attempt has used so far."""
+
+    device: Literal["cpu", "cuda"]
+    count: int = Field(ge=0)
+    """GPUs that it holds (`cuda`), or processors that it may use."""
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    """Wall clock since it was claimed."""
+    cpu_seconds: float = Field(ge=0, allow_inf_nan=False)
+    """Processor time of the worker and everything that it started for this attempt."""
+
+
 class Heartbeat(Message):
     fence: int
     progress: Progress | None = None
     log: str = ""
     """Text to append to the run's log since the last heartbeat."""
+    usage: Usage | None = None
 
 
 class HeartbeatReply(Message):
@@ -283,12 +296,14 @@ class Finish(Message):
     environment: dict[str, str] = {}
     """Versions that the result depends on (python, torch, open_clip, faiss, ...), for the manifest."""
     log: str = ""
+    usage: Usage | None = None
 
 
 class Fail(Message):
     fence: int
     failure: Failure
     log: str = ""
+    usage: Usage | None = None
 
 
 class WorkerHello(Message):
@@ -470,12 +485,18 @@ class EventOut(Message):
 
     id: int
     at: datetime
+    due_at: datetime | None = None
+    """When the state it is in must have ended; then the run is handed on, or fails with its quota refunded."""
     submission: str
     run: str | None
     stage: Stage | None
     what: str
     """`state` (a transition), `progress`, `log` or `attempt`."""
     before: str | None = None
+    gpu_hours: float = 0.0
+    """Of all attempts, lost ones too: GPUs held, times wall clock. 0 where finished work was taken over."""
+    cpu_hours: float = 0.0
+    """Of all attempts: processor time."""
     after: str | None = None
     actor: str = ""
     reason: str = ""
@@ -530,5 +551,8 @@ class ManifestOut(Message):
 
 class ErrorOut(Message):
     """Body of every refusal (4xx)."""
+    quota: QuotaNote | None = None
+    gpu_hours: float = 0.0
+    cpu_hours: float = 0.0
 
     problems: list[Problem]

@@ -19,6 +19,7 @@ from datacomp_server.accounts.service import AccountService
 from datacomp_server.boards.config import read_boards
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
+from datacomp_server.runs.commands import add_run_commands
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.startup import open_platform
 
@@ -162,3 +163,6 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+add_run_commands(admin, _database)

@@ -122,12 +122,17 @@ class Database:
         self.engine.dispose()
 
 
+def is_postgresql(session: Session) -> bool:
+    """Whether a session's database is PostgreSQL."""
+    return session.get_bind().dialect.name == "postgresql"
+
+
 def hold_lock(session: Session, name: str) -> None:
     """Wait until no other transaction holds the lock of that name; held until this transaction ends.
 
     On SQLite a write transaction is already alone.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         key = int(digest_bytes(name.encode())[:15], 16)
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 

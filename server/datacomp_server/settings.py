@@ -11,10 +11,12 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from datacomp.problems import BadInput, Problem
+from datacomp.messages import Stage
 
 EMBEDDED_SECRET = "embedded-mode-only"  # noqa: S105 - refused outside the embedded mode, see `check_secrets`
 SHORTEST_SECRET = 24
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+DAY = 86_400.0
 
 
 class Mode(StrEnum):
@@ -119,6 +121,17 @@ class Settings(BaseSettings):
     def cookie_secure(self) -> bool:
         """Whether cookies are sent over HTTPS only."""
         return self.public_url.startswith("https://")
+    queued_seconds: float = Field(default=30 * DAY, gt=0)
+    """A run that no worker took up for so long fails, and its quota is refunded."""
+    waiting_seconds: float = Field(default=DAY, gt=0)
+    """How often it is looked whether a run still waits for a run that is not final."""
+    validate_seconds: float = Field(default=DAY / 4, gt=0)
+    """An attempt that validates for longer is ended and tried again. The same for the other stages:"""
+    filter_seconds: float = Field(default=2 * DAY, gt=0)
+    dedup_seconds: float = Field(default=2 * DAY, gt=0)
+    subset_seconds: float = Field(default=2 * DAY, gt=0)
+    train_seconds: float = Field(default=30 * DAY, gt=0)
+    evaluate_seconds: float = Field(default=4 * DAY, gt=0)
 
     @property
     def worker_alive_seconds(self) -> float:
@@ -142,3 +155,8 @@ def load_settings(**overrides: Any) -> Settings:
                 for item in error.errors()
             )
         ) from error
+    def running_seconds(self, stage: Stage) -> float:
+        """How long one attempt at a stage may take."""
+        seconds: float = getattr(self, f"{stage.value}_seconds")
+        return seconds
+

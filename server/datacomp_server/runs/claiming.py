@@ -1,4 +1,4 @@
-"""Claiming and expiring, one short transaction per try: no transaction ever holds two submissions' locks."""
+"""Claiming, expiring, taking over, one short transaction per try: none ever holds two submissions' locks."""
 
 from __future__ import annotations
 
@@ -44,3 +44,24 @@ class Claims:
             with self.database.write() as session:
                 WorkerService(session, self.settings, self.storage).expire(attempt_id)
         return len(overdue)
+
+    def enforce_deadlines(self) -> int:
+        """Hand on or fail every run that was in its state for too long; returns how many."""
+        with self.database.read() as session:
+            overdue = RunRepository(session).overdue_runs(now())
+        for run_id in overdue:
+            with self.database.write() as session:
+                WorkerService(session, self.settings, self.storage).overrun(run_id)
+        return len(overdue)
+
+    def take_over(self) -> int:
+        """Give queued runs the outputs of the same work that was finished meanwhile; returns how many submissions.
+
+        Equal submissions that arrive at once are worked on once: while one runs, the others stay queued.
+        """
+        with self.database.read() as session:
+            waiting = RunRepository(session).queued_behind_finished_work()
+        for submission_id in waiting:
+            with self.database.write() as session:
+                WorkerService(session, self.settings, self.storage).take_over(submission_id)
+        return len(waiting)

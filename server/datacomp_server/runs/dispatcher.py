@@ -61,6 +61,8 @@ class Dispatcher:
         """One look at everything that is due."""
         self.deliver()
         self._every("leases", min(1.0, self.settings.heartbeat_seconds), self._expire)
+        self._every("deadlines", 1.0, self._enforce_deadlines)
+        self._every("equal work", 1.0, Claims(self.database, self.settings, self.storage).take_over)
         self._every("rings", min(1.0, self.settings.ring_again_seconds), self.ring_again)
         self._every("uploads", CALM_SECONDS, self.cancel_stale_uploads)
         self._every("outbox", CALM_SECONDS, self.forget_delivered)
@@ -121,6 +123,11 @@ class Dispatcher:
         overdue = Claims(self.database, self.settings, self.storage).expire()
         if overdue:
             log.info("%d leases ran out", overdue)
+
+    def _enforce_deadlines(self) -> None:
+        overdue = Claims(self.database, self.settings, self.storage).enforce_deadlines()
+        if overdue:
+            log.warning("%d runs overran their deadline", overdue)
 
     def _every(self, name: str, seconds: float, act: Callable[[], object]) -> None:
         if self._is_due(name, seconds):

@@ -115,6 +115,7 @@ def finish(
     scores = score_stored_records(storage, records.key, records.digest, records.suite) if records else None
     with database.write() as session:
         WorkerService(session, settings, storage).finish(attempt, body, scores)
+    Claims(database, settings, storage).take_over()
 
 
 @router.post("/attempts/{attempt}/fail", status_code=204, responses=refusals(401, 403, 404, 409))

@@ -7,7 +7,7 @@ another whatever the number of servers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -25,7 +25,7 @@ from datacomp_server.runs.plan import plan_runs
 from datacomp_server.runs.repository import RunRepository
 from datacomp_server.runs.reuse import ancestors, inherit, input_digest
 from datacomp_server.runs.transitions import FINAL as FINAL_RUN
-from datacomp_server.settings import Settings
+from datacomp_server.settings import DAY, Settings
 from datacomp_server.storage import Storage
 from datacomp_server.submissions.models import StoredFile, Submission
 from datacomp_server.submissions.quota import Quota
@@ -33,6 +33,7 @@ from datacomp_server.submissions.repository import SubmissionRepository
 from datacomp_server.submissions.states import CANCELLED, FINAL, SCORED, RunFact, derive_state
 
 DISPATCHER = "dispatcher"
+SERVER = "server"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Lifecycle:
             after = made[item.after].id if item.after is not None else None
             run = Run(submission_id=submission.id, after_id=after, position=position, stage=item.stage)
             run.seed, run.queue, run.state = item.seed, item.queue, RunState.WAITING
+            run.due_at = self._due(run)
             self.runs.add(run)
             made.append(run)
         self._hand_over(submission, made, None, actor)
@@ -98,7 +100,7 @@ class Lifecycle:
             self.append_log(run, f"\n--- attempt {run.attempt_count}, on {worker} ---\n")
         self._move(submission, run, RunState.RUNNING, f"worker:{worker}", f"claimed, attempt {run.attempt_count}")
         self.runs.add(attempt)
-        self.runs.note_served(submission.user_id, at)
+        self.runs.note_served(submission.id, at)
         return attempt
 
     def append_log(self, run: Run, text: str) -> None:
@@ -137,6 +139,34 @@ class Lifecycle:
         )
         self._retry_or_fail(submission, run, Failure(blame=Blame.PLATFORM, problems=[problem]), DISPATCHER)
 
+    def overrun(self, submission: Submission, run: Run) -> None:
+        """The run is in its state for longer than it may be: hand it on, or fail it when there is nobody to."""
+        runs = self.runs.of_submission(submission.id)
+        match run.state:
+            case RunState.RUNNING:
+                for attempt in self.runs.open_attempts([run.id]):
+                    self._end(attempt, AttemptState.LOST)
+                self._retry_or_fail(submission, run, deadline_failure(run, self.settings), DISPATCHER)
+            case RunState.QUEUED if self.runs.twin_in(RunState.RUNNING, run):
+                run.due_at = self._due(run)  # the same work is being done, which has a deadline of its own
+            case RunState.QUEUED:
+                self._fail(submission, run, deadline_failure(run, self.settings), DISPATCHER)
+            case RunState.WAITING:
+                run.due_at = self._due(run)
+                above = next((other for other in runs if other.id == run.after_id), None)
+                if above is None or above.state is RunState.DONE:
+                    self._hand_over(submission, runs, above, DISPATCHER)
+                    self._refresh(submission, runs, DISPATCHER, "handed over late")
+
+    def take_over(self, submission: Submission, run: Run) -> bool:
+        """Let a queued run have the outputs of the same work that was finished meanwhile, if it was."""
+        if run.state is not RunState.QUEUED or not self._take_over(submission, run):
+            return False
+        runs = self.runs.of_submission(submission.id)
+        self._hand_over(submission, runs, run, SERVER)
+        self._refresh(submission, runs, SERVER, f"{run.stage} taken over")
+        return True
+
     # --- ends
 
     def cancel(self, submission: Submission, actor: str, reason: str) -> None:
@@ -155,14 +185,19 @@ class Lifecycle:
 
     def _retry_or_fail(self, submission: Submission, run: Run, failure: Failure, actor: str) -> None:
         cause = failure.problems[0]
-        tries = f"attempt {run.attempt_count} of {self.settings.max_attempts}"
-        if failure.blame is Blame.PLATFORM and run.attempt_count < self.settings.max_attempts:
-            self._move(submission, run, RunState.QUEUED, actor, f"{cause.code} ({tries}): {cause.message}")
-            self._refresh(submission, self.runs.of_submission(submission.id), actor, cause.code)
+        if failure.blame is not Blame.PLATFORM or run.attempt_count >= self.settings.max_attempts:
+            self._fail(submission, run, failure, actor)
             return
         tail = failure.log_tail or run.log_tail[-8000:]
         run.failure = storable(failure.model_copy(update={"log_tail": tail}))
         self._move(submission, run, RunState.FAILED, actor, f"{cause.code}: {cause.message}")
+        tries = f"attempt {run.attempt_count} of {self.settings.max_attempts}"
+        self._move(submission, run, RunState.QUEUED, actor, f"{cause.code} ({tries}): {cause.message}")
+        self._refresh(submission, self.runs.of_submission(submission.id), actor, cause.code)
+
+    def _fail(self, submission: Submission, run: Run, failure: Failure, actor: str) -> None:
+        """The run fails for good, and its submission with it. What was our fault is refunded."""
+        cause = failure.problems[0]
         runs = self.runs.of_submission(submission.id)
         self._stop_runs(submission, runs, actor, f"{run.stage} failed")
         ours = failure.blame is Blame.PLATFORM
@@ -214,7 +249,7 @@ class Lifecycle:
         run.reused_from = twin.reused_from or twin.id
         self._note_result(submission, run, None, _result_of(scores) if scores else None)
         reason = f"same inputs as run {run.reused_from}: its outputs are taken over"
-        self._move(submission, run, RunState.DONE, "server", reason)
+        self._move(submission, run, RunState.DONE, SERVER, reason)
         return True
 
     def _note_result(
@@ -252,8 +287,22 @@ class Lifecycle:
         self._event(submission, run, before, after, actor, reason)
 
     def _refresh(self, submission: Submission, runs: list[Run], actor: str, reason: str) -> None:
+        run.due_at = self._due(run)
         """Derive the submission's state anew; a final one settles quota, and `scored` its scores."""
         before = submission.state
+    def _due(self, run: Run) -> datetime | None:
+        """When the run must have left the state that it is in; None for final ones."""
+        match run.state:
+            case RunState.WAITING:
+                seconds = self.settings.waiting_seconds
+            case RunState.QUEUED:
+                seconds = self.settings.queued_seconds
+            case RunState.RUNNING:
+                seconds = self.settings.running_seconds(run.stage)
+            case _:
+                return None
+        return now() + timedelta(seconds=seconds)
+
         after = derive_state(
             uploaded=submission.uploaded_at is not None,
             cancelled=submission.cancelled_at is not None,
@@ -315,3 +364,24 @@ def _blame(run: Run) -> Blame | None:
 
 def _result_of(row: SeedScore) -> SeedResult:
     return SeedResult(row.suite_digest, row.records_digest, row.average, row.main, row.groups, row.tasks)
+
+
+def deadline_failure(run: Run, settings: Settings) -> Failure:
+    """Why a run that overran its deadline ends there: never its participant's fault."""
+    if run.state is RunState.QUEUED:
+        days = settings.queued_seconds / DAY
+        problem = Problem(
+            code="queue-deadline",
+            message=f"no worker took up this run within {days:.3g} days",
+            where=f"queue {run.queue}",
+            hint=f"start a worker for it: datacomp worker --queues {run.queue}; then submit again",
+        )
+    else:
+        hours = settings.running_seconds(run.stage) / 3600
+        problem = Problem(
+            code="stage-deadline",
+            message=f"{run.stage} on {run.worker} took longer than {hours:.3g} hours",
+            where=run.id,
+            hint=f"look at that worker's log; more time: DATACOMP_{run.stage.upper()}_SECONDS",
+        )
+    return Failure(blame=Blame.PLATFORM, problems=[problem])

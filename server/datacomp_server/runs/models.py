@@ -48,6 +48,8 @@ class Run(Base):
     finished_at: Mapped[datetime | None]
     heard_at: Mapped[datetime | None]
     """Last heartbeat; tells event watchers that the progress is new."""
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    """When the state it is in must have ended; the dispatcher then hands the run on or fails it. None once final."""
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
     failure: Mapped[dict[str, Any] | None]
@@ -86,6 +88,14 @@ class Attempt(Base):
     started_at: Mapped[datetime] = mapped_column(default=now)
     lease_until: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    device: Mapped[str | None]
+    """What it held, as its worker reported: `cpu` or `cuda`; None before the first report."""
+    device_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    """GPUs held, or processors."""
+    seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Wall clock that it held them for."""
+    cpu_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Processor time that it used."""
     run: Mapped[Run] = relationship(lazy="select")
 
 
@@ -100,6 +110,15 @@ class OutboxRow(Base):
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
     delivered_at: Mapped[datetime | None]
+
+
+class Turn(Base):
+    """When a party (see `repository.PARTY`) was last served: whoever waited longest comes first."""
+
+    __tablename__ = "turns"
+
+    party: Mapped[str] = mapped_column(primary_key=True)
+    served_at: Mapped[datetime]
 
 
 class Worker(Base):

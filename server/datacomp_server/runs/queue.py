@@ -16,6 +16,7 @@ from datacomp_server.runs.schemas import QueueLane, QueueOut, QueueRun, WorkerOu
 from datacomp_server.settings import Settings
 from datacomp_server.submissions.models import Submission
 
+BEHIND = "the same work is being done for an equal submission; its outputs will be taken over"
 WORKERS_SHOWN = timedelta(days=1)
 
 
@@ -56,7 +57,7 @@ class QueueService:
         found: dict[str, tuple[int, int]] = {}
         for queue in queues:
             candidates = self.runs.candidates([queue])
-            loads = self.runs.loads(list({candidate.user for candidate in candidates}))
+            loads = self.runs.loads(list({candidate.party for candidate in candidates}))
             for place, candidate in enumerate(fair_order(candidates, loads, now(), ageing), 1):
                 found[candidate.run] = (place, len(candidates))
         return found
@@ -68,7 +69,8 @@ class QueueService:
             return {}
         live = self.live_workers()
         positions = self.positions({run.queue for run in queued})
-        return {run.id: _note(run, positions, live) for run in queued}
+        behind = self.runs.queued_behind_running_work([run.id for run in queued])
+        return {run.id: BEHIND if run.id in behind else _note(run, positions, live) for run in queued}
 
     def live_workers(self) -> list[Worker]:
         """Workers seen within three heartbeats."""

@@ -8,13 +8,16 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from datacomp.messages import RunState
-from datacomp_server.accounts.models import User
-from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
+from datacomp_server.database import hold_lock, is_postgresql
+from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Turn, Worker
 from datacomp_server.runs.scheduling import Candidate, Load
 from datacomp_server.submissions.models import Submission
+
+PARTY = Submission.party
+"""Whose turn it is: parties are served in turn, whatever number of submissions each has."""
 
 
 class RunRepository:
@@ -66,30 +69,65 @@ class RunRepository:
     # --- the queue
 
     def candidates(self, queues: Sequence[str]) -> list[Candidate]:
-        """Queued runs of some queues."""
+        """Queued runs of some queues, but for those whose very work is being done elsewhere."""
         query = (
-            select(Run.id, Run.submission_id, Run.stage, Run.queue, Run.queued_at, Submission.user_id)
+            select(Run.id, Run.submission_id, Run.stage, Run.queue, Run.queued_at, PARTY)
             .add_columns(Submission.priority)
             .join(Submission, Run.submission_id == Submission.id)
-            .where(Run.state == RunState.QUEUED, Run.queue.in_(queues))
+            .where(Run.state == RunState.QUEUED, Run.queue.in_(queues), ~_twin_exists(RunState.RUNNING))
         )
         return [Candidate(*row) for row in self.session.execute(query)]
 
-    def loads(self, user_ids: Sequence[str]) -> dict[str, Load]:
-        """How well each account is being served."""
-        count = sa.func.count(Run.id)
-        query = (
-            select(User.id, User.served_at, count)
-            .outerjoin(Submission, Submission.user_id == User.id)
-            .outerjoin(Run, sa.and_(Run.submission_id == Submission.id, Run.state == RunState.RUNNING))
-            .where(User.id.in_(user_ids))
-            .group_by(User.id, User.served_at)
+    def loads(self, parties: Sequence[str]) -> dict[str, Load]:
+        """How well each party is being served."""
+        running = (
+            select(PARTY, sa.func.count(Run.id))
+            .join(Submission, Run.submission_id == Submission.id)
+            .where(Run.state == RunState.RUNNING, PARTY.in_(parties))
+            .group_by(PARTY)
         )
-        return {user: Load(running, served_at) for user, served_at, running in self.session.execute(query)}
+        counts: dict[str, int] = dict(self.session.execute(running).tuples().all())
+        turns = select(Turn.party, Turn.served_at).where(Turn.party.in_(parties))
+        served: dict[str, datetime] = dict(self.session.execute(turns).tuples().all())
+        return {party: Load(counts.get(party, 0), served.get(party)) for party in parties}
 
-    def note_served(self, user_id: str, at: datetime) -> None:
-        """Note that a worker took up a run of this account."""
-        self.session.execute(sa.update(User).where(User.id == user_id).values(served_at=at))
+    def note_served(self, submission_id: str, at: datetime) -> None:
+        """Note that a worker took up a run of this submission's party."""
+        party = self.session.scalar(select(PARTY).where(Submission.id == submission_id))
+        statement = self._insert(Turn).values(party=party, served_at=at)
+        self.session.execute(statement.on_conflict_do_update(index_elements=[Turn.party], set_={"served_at": at}))
+
+    # --- the same work twice
+
+    def twin_in(self, state: RunState, run: Run) -> bool:
+        """Whether a run of another submission with the same inputs is in that state."""
+        query = select(Run.id).where(Run.input_digest == run.input_digest, Run.state == state, Run.id != run.id)
+        return run.input_digest is not None and self.session.scalar(query.limit(1)) is not None
+
+    def hold_work(self, run: Run) -> None:
+        """Hold the lock of a run's work until the transaction ends: one of equal runs is claimed at a time."""
+        if run.input_digest is not None:
+            hold_lock(self.session, f"work {run.input_digest}")
+
+    def queued_behind_finished_work(self) -> list[str]:
+        """Submissions with queued runs whose work was done by somebody else since they were queued."""
+        query = select(Run.submission_id).where(Run.state == RunState.QUEUED, _twin_exists(RunState.DONE))
+        return list(self.session.scalars(query.distinct()))
+
+    def queued_behind_running_work(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of some runs that wait for the same work to be done elsewhere."""
+        query = select(Run.id).where(Run.id.in_(run_ids), Run.state == RunState.QUEUED, _twin_exists(RunState.RUNNING))
+        return set(self.session.scalars(query))
+
+    # --- deadlines
+
+    def overdue_runs(self, at: datetime) -> list[str]:
+        """Runs that were to have left their state by now."""
+        return list(self.session.scalars(select(Run.id).where(Run.due_at <= at).order_by(Run.due_at)))
+
+    def submission_of(self, run_id: str) -> str | None:
+        """Which submission a run belongs to."""
+        return self.session.scalar(select(Run.submission_id).where(Run.id == run_id))
 
     def lane_rows(self) -> list[tuple[Run, Submission]]:
         """Queued and running runs with their submissions, oldest first."""
@@ -125,11 +163,21 @@ class RunRepository:
 
     def see_worker(self, name: str, queues: list[str], busy: str | None, at: datetime) -> None:
         """Note that a worker is alive; safe when two requests of one worker arrive at once."""
-        insert = postgresql.insert if self.session.get_bind().dialect.name == "postgresql" else sqlite.insert
         seen = {"queues": queues, "busy": busy, "last_seen": at}
-        statement = insert(Worker).values(name=name, first_seen=at, **seen)
+        statement = self._insert(Worker).values(name=name, first_seen=at, **seen)
         self.session.execute(statement.on_conflict_do_update(index_elements=[Worker.name], set_=seen))
 
     def workers_since(self, since: datetime) -> list[Worker]:
         """Workers seen since a time."""
         return list(self.session.scalars(select(Worker).where(Worker.last_seen >= since).order_by(Worker.name)))
+
+    def _insert(self, table: type[Turn | Worker]) -> postgresql.Insert | sqlite.Insert:
+        """An insert that knows what to do where the row is there already."""
+        return postgresql.insert(table) if is_postgresql(self.session) else sqlite.insert(table)
+
+
+def _twin_exists(state: RunState) -> sa.ColumnElement[bool]:
+    """Whether another run has the inputs of the run that the query is about, and is in that state."""
+    twin = aliased(Run)
+    same = (twin.input_digest == Run.input_digest, twin.state == state, twin.id != Run.id)
+    return select(twin.id).where(*same).exists()

@@ -1,8 +1,9 @@
 """Which queued run is served next: a pure function, so that fairness can be tested and positions shown.
 
-Organisers' priority first; then the participant with the fewest running runs, then the one served least recently;
-among one participant's runs early stages before late ones, oldest first. A participant who was not served for a while
-moves up a step of priority, and a run that waited so long goes before its participant's younger ones.
+Organisers' priority first; then the party with the fewest running runs, then the one served least recently; among one
+party's runs early stages before late ones, oldest first. A party is a participant, or a team whose members submit
+together. One that was not served for a while moves up a step of priority, and a run that waited so long goes before its
+party's younger ones.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ class Candidate:
     stage: Stage
     queue: str
     queued_at: datetime
-    user: str
+    party: str
     priority: int
 
 
 @dataclass(frozen=True)
 class Load:
-    """How well a participant is being served."""
+    """How well a party is being served."""
 
     running: int = 0
     served_at: datetime | None = None
@@ -47,29 +48,29 @@ def fair_order(
     """Candidates in the order in which they would be served from now on, lazily. O(n log n)."""
     waiting: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        waiting.setdefault(candidate.user, []).append(candidate)
+        waiting.setdefault(candidate.party, []).append(candidate)
     for own in waiting.values():
         own.sort(key=lambda candidate: _place(candidate, at, ageing), reverse=True)
-    state = {user: loads.get(user, Load()) for user in waiting}
-    heap = [(_turn(waiting[user][-1], state[user], at, ageing), user) for user in waiting]
+    state = {party: loads.get(party, Load()) for party in waiting}
+    heap = [(_turn(waiting[party][-1], state[party], at, ageing), party) for party in waiting]
     heapq.heapify(heap)
     while heap:
-        _, user = heapq.heappop(heap)
-        yield waiting[user].pop()
-        if waiting[user]:
-            state[user] = Load(state[user].running + 1, at)
-            heapq.heappush(heap, (_turn(waiting[user][-1], state[user], at, ageing), user))
+        _, party = heapq.heappop(heap)
+        yield waiting[party].pop()
+        if waiting[party]:
+            state[party] = Load(state[party].running + 1, at)
+            heapq.heappush(heap, (_turn(waiting[party][-1], state[party], at, ageing), party))
 
 
 def _place(candidate: Candidate, at: datetime, ageing: timedelta) -> tuple[int, bool, int, datetime, str]:
-    """Order among one participant's runs."""
+    """Order among one party's runs."""
     young = at - candidate.queued_at < ageing
     stage = STAGE_ORDER[candidate.stage] if young else 0
     return (-candidate.priority, young, stage, candidate.queued_at, candidate.run)
 
 
 def _turn(head: Candidate, load: Load, at: datetime, ageing: timedelta) -> Key:
-    """Order among participants, by what each would have served next."""
+    """Order among parties, by what each would have served next."""
     served = load.served_at or NEVER
     steps = max(at - max(head.queued_at, served), timedelta(0)) // ageing
     return (-(head.priority + steps), load.running, served, head.queued_at, head.run)

@@ -21,9 +21,11 @@ from datacomp.messages import (
     HeartbeatReply,
     Job,
     Progress,
+    RunState,
     Stage,
     SubmissionKind,
     TrainResult,
+    Usage,
 )
 from datacomp.problems import BadInput, Problem, raise_if_any
 from datacomp.suite import Suite, rehearsal_of
@@ -81,18 +83,36 @@ class WorkerService:
     def candidates(self, queues: list[str]) -> list[Candidate]:
         """Queued runs of some queues, best first."""
         found = self.runs.candidates(queues)
-        loads = self.runs.loads(list({candidate.user for candidate in found}))
+        loads = self.runs.loads(list({candidate.party for candidate in found}))
         return list(fair_order(found, loads, now(), timedelta(seconds=self.settings.ageing_seconds)))
 
     def try_claim(self, candidate: Candidate, worker: str, queues: list[str]) -> Job | None:
         """Claim a run; None when somebody was faster."""
         submission = self.submissions.lock(candidate.submission)
         run = self.runs.get(candidate.run)
-        if submission is None or run is None or run.state != "queued":
+        if submission is None or run is None or run.state is not RunState.QUEUED:
+            return None
+        self.runs.hold_work(run)
+        if self.lifecycle.take_over(submission, run) or self.runs.twin_in(RunState.RUNNING, run):
             return None
         attempt = self.lifecycle.claim(submission, run, worker)
         self.runs.see_worker(worker, queues, run.id, now())
         return self._job(submission, run, attempt)
+
+    def take_over(self, submission_id: str) -> None:
+        """Give a submission's queued runs the outputs of the same work that was finished meanwhile. Idempotent."""
+        submission = self.submissions.lock(submission_id)
+        for run in self.runs.of_submission(submission_id) if submission else []:
+            if submission is not None:
+                self.lifecycle.take_over(submission, run)
+
+    def overrun(self, run_id: str) -> None:
+        """Hand a run on, or fail it, if it was in its state for too long. Idempotent."""
+        submission_id = self.runs.submission_of(run_id)
+        submission = self.submissions.lock(submission_id) if submission_id else None
+        run = self.runs.get(run_id)
+        if submission is not None and run is not None and run.due_at is not None and run.due_at <= now():
+            self.lifecycle.overrun(submission, run)
 
     def expire(self, attempt_id: str) -> None:
         """Hand an attempt's run on if its lease ran out. Idempotent."""
@@ -111,6 +131,7 @@ class WorkerService:
         at = now()
         held.attempt.lease_until = at + timedelta(seconds=self.settings.lease_seconds)
         held.run.heard_at = at
+        _note_usage(held.attempt, beat.usage)
         if beat.progress is not None:
             held.run.progress = storable(_finite(beat.progress))
         self.lifecycle.append_log(held.run, beat.log)
@@ -173,6 +194,7 @@ class WorkerService:
         if finish.result.stage is Stage.EVALUATE and scores is None:
             raise Conflict.of("records-unscored", "the records changed while they were scored", hint="finish again")
         self.lifecycle.append_log(held.run, finish.log)
+        _note_usage(held.attempt, finish.usage)
         done = Done(finish.result, outputs, finish.environment, scores)
         self.lifecycle.finish(held.submission, held.run, held.attempt, done)
 
@@ -183,6 +205,7 @@ class WorkerService:
             return
         self._check(held.attempt, fail.fence)
         self.lifecycle.append_log(held.run, fail.log)
+        _note_usage(held.attempt, fail.usage)
         self.lifecycle.fail(held.submission, held.run, held.attempt, fail.failure)
 
     # --- inside
@@ -315,6 +338,16 @@ def _result_problems(held: Held, finish: Finish) -> list[Problem]:
             Problem(code="suite-differs", message=f"not evaluated under {board.suite.name}", where=held.run.id)
         )
     return problems
+
+
+def _note_usage(attempt: Attempt, usage: Usage | None) -> None:
+    """Keep what an attempt says it used. It grows only, and no attempt is older than its claim."""
+    if usage is None:
+        return
+    age = (now() - attempt.started_at).total_seconds()
+    attempt.device, attempt.device_count = usage.device, usage.count
+    attempt.seconds = max(attempt.seconds, min(usage.seconds, age))
+    attempt.cpu_seconds = max(attempt.cpu_seconds, usage.cpu_seconds)
 
 
 def _finite(progress: Progress) -> Progress:

@@ -8,13 +8,14 @@ from datacomp_server.errors import Conflict
 LEGAL: dict[RunState | None, frozenset[RunState]] = {
     None: frozenset({RunState.WAITING}),
     RunState.WAITING: frozenset({RunState.QUEUED, RunState.DONE, RunState.CANCELLED}),
-    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED}),
+    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.DONE, RunState.FAILED, RunState.CANCELLED}),
     RunState.RUNNING: frozenset({RunState.DONE, RunState.FAILED, RunState.QUEUED, RunState.CANCELLED}),
     RunState.DONE: frozenset(),
     RunState.FAILED: frozenset(),
     RunState.CANCELLED: frozenset(),
 }
-"""waiting -> done is the reuse of finished work; running -> queued the hand-over after a lost lease or our fault."""
+"""waiting -> done and queued -> done are the reuse of finished work; running -> queued is the hand-over after a lost
+lease, an overrun deadline or our fault; queued -> failed means that nobody took it up in time."""
 
 FINAL = frozenset({RunState.DONE, RunState.FAILED, RunState.CANCELLED})
 

@@ -9,6 +9,7 @@ from datacomp.messages import Failure, Progress, RunOut, RunState, ScoreOut, Sta
 from datacomp.suite import Suite
 from datacomp_server.leaderboard.models import Score
 from datacomp_server.leaderboard.visibility import public_part, shown
+from datacomp_server.runs.hours import Hours
 from datacomp_server.runs.models import Run
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.states import FINAL
@@ -17,7 +18,7 @@ OWN_CODE = frozenset({Stage.VALIDATE, Stage.FILTER})
 """Stages whose log holds what the participant's own file printed: for the participant and the organisers alone."""
 
 
-def run_out(run: Run, *, deadline: datetime | None, note: str, private: bool) -> RunOut:
+def run_out(run: Run, *, deadline: datetime | None, note: str, hours: Hours, private: bool) -> RunOut:
     """A run as the API shows it; `private` ones come without their log."""
     failure = Failure.model_validate(run.failure) if run.failure else None
     if private and failure:
@@ -35,11 +36,14 @@ def run_out(run: Run, *, deadline: datetime | None, note: str, private: bool) ->
         started_at=run.started_at,
         finished_at=run.finished_at,
         deadline=deadline,
+        due_at=run.due_at,
         reused_from=run.reused_from,
         progress=Progress.model_validate(run.progress) if run.progress and running else None,
         failure=failure,
         result=run.result,
         log_tail="" if private else run.log_tail,
+        gpu_hours=hours.gpu,
+        cpu_hours=hours.cpu,
         waiting_note=note,
     )
 
@@ -83,20 +87,23 @@ def submission_out(
     public_url: str,
     deadlines: Mapping[str, datetime],
     notes: Mapping[str, str],
+    hours: Mapping[str, Hours],
     refunded: bool,
     score: ScoreOut | None,
     insider: bool,
 ) -> SubmissionOut:
-    """The receipt. `deadlines` and `notes` are by run; an `insider` is its participant or an organiser."""
+    """The receipt. `deadlines`, `notes` and `hours` are by run; an `insider` is its participant or an organiser."""
     shown = [
         run_out(
             run,
             deadline=deadlines.get(run.id),
             note=notes.get(run.id, ""),
+            hours=hours.get(run.id, Hours()),
             private=run.stage in OWN_CODE and not insider,
         )
         for run in runs
     ]
+    total = sum(hours.values(), Hours())
     return SubmissionOut(
         id=submission.id,
         url=receipt_url(public_url, submission.id),
@@ -117,6 +124,8 @@ def submission_out(
         subset_digest=submission.subset_digest,
         duplicate_of=submission.duplicate_of,
         quota_refunded=refunded,
+        gpu_hours=total.gpu,
+        cpu_hours=total.cpu,
         failure=next((run.failure for run in shown if run.failure), None),
         runs=shown,
         score=score,

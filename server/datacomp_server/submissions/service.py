@@ -14,7 +14,8 @@ from datacomp_server.boards.service import BoardService
 from datacomp_server.errors import Conflict, Forbidden, NotFound
 from datacomp_server.leaderboard.repository import ScoreRepository
 from datacomp_server.leaderboard.visibility import withheld
-from datacomp_server.runs.lifecycle import DISPATCHER, Lifecycle
+from datacomp_server.runs.hours import HoursRepository
+from datacomp_server.runs.lifecycle import Lifecycle
 from datacomp_server.runs.queue import QueueService
 from datacomp_server.runs.repository import RunRepository
 from datacomp_server.settings import Settings
@@ -37,6 +38,7 @@ class SubmissionService:
 
     def __init__(self, session: Session, settings: Settings, storage: Storage) -> None:
         self.settings = settings
+        self.hours = HoursRepository(session)
         self.submissions = SubmissionRepository(session)
         self.runs = RunRepository(session)
         self.scores = ScoreRepository(session)
@@ -206,6 +208,7 @@ class SubmissionService:
             runs,
             public_url=self.settings.public_url,
             deadlines={attempt.run_id: attempt.lease_until for attempt in attempts},
+            hours=self.hours.of_runs([run.id for run in runs]),
             notes=self.queue.notes(runs),
             refunded=self.quota.refunded(submission.id),
             score=score_out(score, BoardService.suite_of(submission.board), _hidden(submission, viewer))
