@@ -7,6 +7,7 @@ shape (n,).
 
 from __future__ import annotations
 
+import binascii
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,14 +42,23 @@ def from_hex(strings: list[str] | pa.Array | pa.ChunkedArray) -> Uids:
     n = len(strings)
     lengths = np.asarray(pc.binary_length(strings.fill_null("")), dtype=np.int64)
     _require_rows(lengths == 32, "uid-malformed", "a uid has 32 hex digits", strings)
-    blob = pa.concat_arrays([pa.array([], pa.large_string()), strings.cast(pa.large_string())]).buffers()[2]
-    text = np.frombuffer(blob or b"", np.uint8, n * 32).reshape(n, 32)
-    digits = (text - np.uint8(48) < 10) | ((text | 32) - np.uint8(97) < 6)
-    if not digits.all():
+    text = _bytes_of(strings.cast(pa.large_string()), n * 32)
+    try:
+        packed = binascii.a2b_hex(text.data)
+    except binascii.Error:
+        digits = ((text - np.uint8(48) < 10) | ((text | 32) - np.uint8(97) < 6)).reshape(n, 32)
         _require_rows(digits.all(axis=1), "uid-malformed", "a uid has only hex digits", strings)
-    nibbles = (text & 15) + 9 * (text >> 6)  # 0x30 to 0x39, and 0x41 or 0x61 on
-    packed = np.ascontiguousarray((nibbles[:, ::2] << 4) | nibbles[:, 1::2])
-    return packed.view(">u8").astype("<u8").view(UID_DTYPE).reshape(n)
+        raise
+    return np.frombuffer(packed, ">u8").astype("<u8").view(UID_DTYPE)
+
+
+def _bytes_of(strings: pa.Array, size: int) -> npt.NDArray[np.uint8]:
+    """The bytes of an array of large strings, `size` in all."""
+    if not size:
+        return np.empty(0, np.uint8)
+    _, offsets, data = strings.buffers()
+    start = int(np.frombuffer(offsets, np.int64, 1, strings.offset * 8)[0])
+    return np.frombuffer(data, np.uint8, size, start)
 
 
 def _require_rows(good: Any, code: str, message: str, strings: pa.Array) -> None:
@@ -75,12 +85,20 @@ def halves(uids: Uids) -> npt.NDArray[np.uint64]:
 
 def order(uids: Uids) -> npt.NDArray[np.int64]:
     """Stable permutation that sorts the uids."""
-    high, low = (np.ascontiguousarray(half) for half in halves(uids).T)
-    by_high = np.argsort(high)
-    ordered = high[by_high]
-    if (ordered[1:] == ordered[:-1]).any():  # then the low halves matter: twice the time
-        by_high = np.lexsort((low, high))
-    return by_high.astype(np.int64, copy=False)
+    high, low = halves(uids).T
+    # Sorted by the upper bits of the high half with the row in place of the lower: twice as fast as an argsort.
+    bits = np.uint64(uids.size.bit_length())
+    keys = high >> bits << bits
+    keys |= np.arange(uids.size, dtype=np.uint64)
+    keys.sort()
+    found: npt.NDArray[np.int64] = (keys & ~(~np.uint64(0) << bits)).astype(np.int64)
+    keys >>= bits
+    ties = keys[1:] == keys[:-1]
+    if ties.any():  # few, unless uids are not random; then their other bits matter
+        among = np.flatnonzero(np.append(ties, False) | np.append(False, ties))
+        rows = found[among]
+        found[among] = rows[np.lexsort((low[rows], high[rows]))]
+    return found
 
 
 def sort(uids: Uids) -> Uids:
@@ -270,7 +288,7 @@ def read_subset(path: Path) -> Uids:
     uids = open_subset(path)
     found = check_subset(uids)
     places = [f"{path.name}: {problem.where}" if problem.where else path.name for problem in found]
-    raise_if_any([p.model_copy(update={"where": place}) for p, place in zip(found, places, strict=True)])
+    raise_if_any([p.at(place) for p, place in zip(found, places, strict=True)])
     return uids
 
 

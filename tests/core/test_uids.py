@@ -32,6 +32,12 @@ def test_sort_is_numpys_sort(strings: list[str]) -> None:
     assert u.sort(packed).tolist() == np.sort(packed).tolist()
 
 
+@given(st.lists(st.tuples(st.integers(2**63, 2**63 + 40), st.integers(0, 3)), max_size=60))
+def test_order_is_stable_whichever_bits_decide(pairs: list[tuple[int, int]]) -> None:
+    expected = sorted(range(len(pairs)), key=lambda row: (pairs[row], row))
+    assert u.order(np.array(pairs, u.UID_DTYPE)).tolist() == expected
+
+
 @given(st.lists(st.sampled_from([f"{h:016x}{low:016x}" for h in (0, 1, 2**64 - 1) for low in (0, 1, 5)]), max_size=12))
 def test_find_locates_present_and_absent_uids_even_where_high_halves_collide(strings: list[str]) -> None:
     hay = u.sort(u.from_hex(strings))
