@@ -7,6 +7,7 @@ these, exotic white space and all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
 
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int64]
-_WIDE_SPACES = tuple(character.encode() for character in map(chr, range(0x80, 0x3001)) if character.isspace())
-"""UTF-8 of the white space of `str.split` beyond ASCII."""
+_WIDE_SPACES = [
+    int.from_bytes(character.encode().ljust(3, b"\0"))
+    for character in map(chr, range(0x80, 0x3001))
+    if character.isspace()
+]
+"""UTF-8 of the white space of `str.split` beyond ASCII: two or three bytes, as a number of three."""
+_PYTHON_SPACE = np.array([chr(byte).isspace() for byte in range(0x80)])
+_FASTTEXT_SPACE = np.isin(np.arange(0x80), list(b" \n\r\t\v\f\0"))
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """Multipliers of the SplitMix64 finaliser (Steele, Lea and Flood 2014)."""
 _STEP = np.uint64(0x9E3779B97F4A7C15)
+_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -33,16 +41,14 @@ class Captions:
 
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> Captions:
-        """From an Arrow column of text; null is the empty caption."""
-        import pyarrow as pa
-
-        parts = [chunk.cast(pa.large_string()).fill_null("") for chunk in column.chunks]
-        array = pa.concat_arrays([pa.array([], pa.large_string()), *parts])
-        _, offsets, data = array.buffers()
+        """From an Arrow column of text; null is the empty caption. One chunk without null is not copied."""
+        array = _one_array(column)
         if not len(array):
             return cls(np.empty(0, np.uint8), np.zeros(1, np.int64))
-        places = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
-        return cls(np.frombuffer(data or b"", np.uint8)[: places[-1]], places)
+        _, offsets, data = array.buffers()
+        kind = np.dtype(np.int64 if array.type == "large_string" else np.int32)
+        places = np.frombuffer(offsets, kind, len(array) + 1, array.offset * kind.itemsize).astype(np.int64)
+        return cls(np.frombuffer(data or b"", np.uint8)[places[0] : places[-1]], places - places[0])
 
     def words_and_tokens(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
         """`len(text.split())` of every row, and its fastText tokens, at most 32,767.
@@ -50,78 +56,97 @@ class Captions:
         fastText's tokens are runs between ASCII white space or NUL, and every new line is one, too.
         """
         data = self.data
-        python = _python_space(data)
-        fasttext = (data == 0x20) | (data - np.uint8(9) < 5) | (data == 0)
+        # Captions have few control characters: they are looked at one by one.
+        fasttext = data <= 0x20
+        odd = np.flatnonzero(data < 0x20)
+        python = fasttext.copy()
+        python[odd], fasttext[odd] = _PYTHON_SPACE[data[odd]], _FASTTEXT_SPACE[data[odd]]
+        wide = _mark_wide_spaces(data, python)
         words = self._runs(python)
-        runs = words if np.array_equal(python, fasttext) else self._runs(fasttext)
-        tokens = np.minimum(runs + self._count(data == 0x0A), np.iinfo(np.int16).max)
-        return words, np.asarray(tokens, np.int16)
+        runs = self._runs(fasttext) if odd.size or wide else words
+        lines = self._count(data == 0x0A) if odd.size else np.int32(0)
+        return words, np.minimum(runs + lines, np.iinfo(np.int16).max).astype(np.int16)
 
     def characters(self) -> npt.NDArray[np.int32]:
         """`len(text)` of every row: code points."""
-        return self._count((self.data & 0xC0) != 0x80)  # the others continue a code point
+        return self._count(self.data.view(np.int8) >= -0x40)  # the others continue a code point
 
     def hashes(self, limit: int | None = None) -> npt.NDArray[np.uint64]:
         """A 64-bit hash of every row's bytes, or of its first `limit`: equal texts have equal hashes, everywhere."""
         lengths = np.diff(self.offsets)
         lengths = lengths if limit is None else np.minimum(lengths, limit)
-        by_length = _longest_first(lengths)
-        places, left = self.offsets[:-1][by_length], lengths[by_length]
+        needed = (lengths + 7) >> 3  # words of eight bytes
+        by_need = _most_first(needed)
+        places, left = self.offsets[:-1][by_need], lengths[by_need].astype(np.uint64)
         # Eight spare bytes, so that the last caption's last word can be read whole.
         padded = np.concatenate([self.data, np.zeros(8, np.uint8)])
         words = np.ndarray((padded.size - 7,), "<u8", padded.data, 0, (1,))
-        state = _mixed(left.astype(np.uint64) * _STEP)
-        active = int(np.searchsorted(-left, 0))
-        while active:
-            word = words[places[:active]]
-            short = np.minimum(left[:active], 8).astype(np.uint64)
-            word &= np.uint64(0xFFFFFFFFFFFFFFFF) >> (np.uint64(64) - short * np.uint64(8))
-            state[:active] = _mixed((state[:active] ^ word) * _STEP + _STEP)
-            places, left = places[:active] + 8, left[:active] - 8
-            active = int(np.searchsorted(-left, 0))
+        state = _mixed(left * _STEP)
+        active = np.cumsum(np.bincount(needed)[::-1])[::-1]  # active[k]: how many need at least k words
+        for k, (now, after) in enumerate(pairwise([*active[1:], 0])):
+            word = words[places[:now] + 8 * k]
+            # Of the captions that end here the word holds too much.
+            word[after:] &= _ONES >> (np.uint64(64) - (left[after:now] - np.uint64(8 * k)) * np.uint64(8))
+            state[:now] = _mixed((state[:now] ^ word) * _STEP + _STEP)
         hashes = np.empty(lengths.size, np.uint64)
-        hashes[by_length] = state
+        hashes[by_need] = state
         return hashes
 
     def _runs(self, space: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
         """How many runs of bytes that are no space each row has."""
-        before = np.empty_like(space)
-        before[1:] = space[:-1]
+        begins = np.empty_like(space)
+        begins[1:] = space[:-1]
         starts = self.offsets[:-1]
-        before[starts[starts < space.size]] = True
-        return self._count(before & ~space)
+        begins[starts[starts < space.size]] = True
+        begins &= ~space
+        return self._count(begins)
 
     def _count(self, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
-        """How many bytes of each row are marked."""
-        filled = np.diff(self.offsets) > 0
-        counts = np.zeros(filled.size, np.int32)
-        if marked.any():
-            starts = self.offsets[:-1][filled]  # each reaches to the next: the rows between have no bytes
-            counts[filled] = np.add.reduceat(marked.view(np.int8), starts, dtype=np.int32)
-        return counts
+        """How many bytes of each row are marked: differences of ranks, eight bytes of bits at a time."""
+        bits = np.zeros((marked.size >> 6) + 1, "<u8")
+        packed = np.packbits(marked, bitorder="little")
+        bits.view(np.uint8)[: packed.size] = packed
+        ranks = np.zeros(bits.size, np.int64)
+        np.cumsum(np.bitwise_count(bits[:-1]), out=ranks[1:])
+        block = self.offsets >> 6
+        below = bits[block] & ~(_ONES << (self.offsets & 63).astype(np.uint64))
+        return np.asarray(np.diff(ranks[block] + np.bitwise_count(below)), np.int32)
 
 
-def _longest_first(lengths: Numbers) -> Numbers:
-    longest = int(lengths.max(initial=0))
-    if lengths.min(initial=longest) == longest:
-        return np.arange(lengths.size)
-    # Two bytes are sorted digit by digit, several times as fast.
-    return np.argsort((longest - lengths).astype(np.uint16 if longest < 1 << 16 else np.int64), kind="stable")
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column of text in one piece and without null."""
+    import pyarrow as pa
+
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        column = column.cast(pa.large_string())
+    chunks = [chunk.fill_null("") if chunk.null_count else chunk for chunk in column.chunks]
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays([pa.array([], column.type), *chunks])
 
 
-def _python_space(data: Bytes) -> npt.NDArray[np.bool_]:
-    """Which bytes belong to white space as `str.split` knows it."""
-    space: npt.NDArray[np.bool_] = (data == 0x20) | (data - np.uint8(9) < 5) | (data - np.uint8(28) < 4)
-    # A lead byte never occurs inside another character, so that finding the bytes is finding the character.
-    for lead in {text[0] for text in _WIDE_SPACES}:
-        leads = np.flatnonzero(data == lead)
-        for text in (text for text in _WIDE_SPACES if text[0] == lead):
-            found = leads[leads + len(text) <= data.size]
-            for place, byte in enumerate(text[1:], 1):
-                found = found[data[found + place] == byte]
-            for place in range(len(text)):
-                space[found + place] = True
-    return space
+def _most_first(needed: Numbers) -> Numbers:
+    most = int(needed.max(initial=0))
+    if needed.min(initial=most) == most:
+        return np.arange(needed.size)
+    # Few bytes are sorted digit by digit, several times as fast.
+    return np.argsort((most - needed).astype(np.min_scalar_type(most)), kind="stable")
+
+
+def _mark_wide_spaces(data: Bytes, space: npt.NDArray[np.bool_]) -> bool:
+    """Mark every byte of the white space of `str.split` beyond ASCII; whether there is any.
+
+    A lead byte never occurs inside another character, so that finding the bytes is finding the character.
+    """
+    leads = np.flatnonzero((data - np.uint8(0xE1) < 3) | (data == 0xC2))  # no other byte leads one
+    width = np.where(data[leads] < 0xE0, 2, 3)
+    whole = leads + width <= data.size
+    leads, width = leads[whole], width[whole]
+    codes = data[leads] * np.int32(1 << 16) + data[leads + 1] * np.int32(1 << 8)
+    codes += np.where(width == 3, data[leads + width - 1], 0)
+    found = np.isin(codes, _WIDE_SPACES, kind="sort")  # a table would be of two million
+    leads, width = leads[found], width[found]
+    for place in (np.int64(0), np.int64(1), width - 1):
+        space[leads + place] = True
+    return bool(leads.size)
 
 
 def _mixed(value: Any) -> Any:
