@@ -134,7 +134,7 @@ def _check_uids(path: Path, pool: Pool | None, report: Progress) -> Report:
     if any(part.size for part in unknown):
         problems.append(u.unknown_problem(np.concatenate(unknown), uids))
     if problems:
-        return Report(tuple(p.model_copy(update={"where": _place(path, p)}) for p in problems))
+        return Report(tuple(p.at(_place(path, p)) for p in problems))
     size = int(uids.size)
     return Report((), ValidateResult(rows=size, unique=size - repeats, repeats=repeats, unavailable=unavailable))
 

@@ -7,15 +7,16 @@ what happened, where, and what to do. Checks collect all problems before they ra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
 
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""  # a plain class: the quickest commands refuse things without pydantic
 
-class Problem(BaseModel):
-    """One thing that is wrong."""
-
-    model_config = ConfigDict(frozen=True)
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "ignore"}
+    """Where a message holds problems: a newer server's may say more."""
 
     code: str
     """Stable, kebab-case: `uids-unsorted`, `filter-raised`, `sandbox-missing`."""
@@ -25,6 +26,10 @@ class Problem(BaseModel):
     """Position: a file, line, row, uid, shard or field."""
     hint: str | None = None
     """What to do about it."""
+
+    def at(self, where: str | None) -> Problem:
+        """The same at another position."""
+        return replace(self, where=where)
 
     def __str__(self) -> str:
         place = f" [{self.where}]" if self.where else ""

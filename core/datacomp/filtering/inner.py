@@ -68,7 +68,7 @@ def raised(error: BaseException, code: Path) -> Problem:
 
 def _with_line(problems: tuple[Problem, ...], error: BaseException, code: Path) -> tuple[Problem, ...]:
     line = _line(error, code)
-    return tuple(p if p.where or not line else p.model_copy(update={"where": line}) for p in problems)
+    return tuple(p if p.where or not line else p.at(line) for p in problems)
 
 
 def _line(error: BaseException, code: Path) -> str | None:

@@ -11,6 +11,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import BinaryIO
 
 import numpy as np
@@ -64,7 +65,7 @@ class Sender:
     def failure(self, problems: tuple[Problem, ...]) -> None:
         """Say why there will be no scores."""
         shortened = [
-            {key: value[:2000] if isinstance(value, str) else value for key, value in problem.model_dump().items()}
+            {key: value[:2000] if isinstance(value, str) else value for key, value in asdict(problem).items()}
             for problem in problems[:5]
         ]
         self._send(b"F", json.dumps({"problems": shortened}).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ def _rows(pool: Pool, file: Path, table: pa.Table) -> npt.NDArray[np.int64]:
     if unknown.size:
         problem = unknown_problem(unknown, uids)
         where, hint = f"{file.name}: {problem.where}", "the file belongs to another pool"
-        raise_if_any([problem.model_copy(update={"where": where, "hint": hint})])
+        raise_if_any([replace(problem, where=where, hint=hint)])
     return rows
 
 

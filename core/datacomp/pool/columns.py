@@ -133,7 +133,7 @@ class _Base:
         try:
             uids = from_hex(pa.chunked_array(self.uids, pa.string()))
         except BadInput as error:
-            places = (p.model_copy(update={"where": f"{self.path.name}: {p.where}"}) for p in error.problems)
+            places = (p.at(f"{self.path.name}: {p.where}") for p in error.problems)
             raise BadInput(*places) from error
         return {"uid": uids, **_joined(self.pieces)}
 

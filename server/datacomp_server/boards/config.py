@@ -160,7 +160,7 @@ def _rules(config: BoardConfig) -> list[Problem]:
     try:
         get_scale(config.scale)
     except BadInput as error:
-        problems += [problem.model_copy(update={"where": f"{where}.scale"}) for problem in error.problems]
+        problems += [problem.at(f"{where}.scale") for problem in error.problems]
     if config.track is not Track.FILTERING:
         problems.append(
             Problem(
@@ -223,7 +223,7 @@ def _load(config: BoardConfig, folder: Path, problems: list[Problem]) -> Suite |
     try:
         return load_suite(folder / config.suite if config.suite.endswith(".json") else config.suite)
     except DatacompError as error:
-        problems += [problem.model_copy(update={"where": f"{where}: {problem.where}"}) for problem in error.problems]
+        problems += [problem.at(f"{where}: {problem.where}") for problem in error.problems]
     except (OSError, ValueError) as error:
         problems.append(Problem(code="suite-unreadable", message=str(error), where=where))
     return None
