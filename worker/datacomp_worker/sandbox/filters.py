@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from datacomp.filtering.contract import ScoreArray
@@ -81,7 +81,7 @@ def _run_placed(start: Callable[[], Outcome], where: str) -> Outcome:
     try:
         return start()
     except BadInput as error:
-        placed = BadInput(*(problem.model_copy(update={"where": where}) for problem in error.problems))
+        placed = BadInput(*(problem.at(where) for problem in error.problems))
         placed.log_tail = error.log_tail
         raise placed from error
 
@@ -142,7 +142,7 @@ def _scores(receiver: Receiver, outcome: Outcome, limits: Limits, where: str) ->
 
 def _clean(problem: Problem) -> Problem:
     """A problem that the sandbox wrote, fit for terminals and pages."""
-    texts = {key: printable(value) for key, value in problem.model_dump().items() if value is not None}
+    texts = {key: printable(value) for key, value in asdict(problem).items() if value is not None}
     return Problem(**{"hint": "run it on your own machine: datacomp filter FILE --pool DIR --out uids.npy", **texts})
 
 
