@@ -333,10 +333,29 @@ class Registration(Message):
     email: str | None = Field(default=None, max_length=200)
 
 
+class Scope(StrEnum):
+    """What an API token may be used for, within what its account may do. Every scope includes reading."""
+
+    READ = "read"
+    """Look at what the account may see, its own logs included."""
+    SUBMIT = "submit"
+    """Hand in, cancel and withdraw."""
+    ACCOUNT = "account"
+    """Change the account: teams, tokens, webhooks, export, deletion."""
+    ORGANISE = "organise"
+    """Act as an organiser, with an organiser's account."""
+    WORK = "work"
+    """Take up runs, with a worker's account."""
+
+
 class Credentials(Message):
-    name: str
-    password: str
-    label: str = Field(default="cli", max_length=80)
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=200)
+    label: str = Field(default="cli", min_length=1, max_length=80)
+    scopes: list[Scope] | None = Field(default=None, min_length=1)
+    """Default: everything that the account may do."""
+    expires_days: int | None = Field(default=None, ge=1, le=3650)
+    """Default: never."""
 
 
 class TokenOut(Message):
@@ -345,11 +364,93 @@ class TokenOut(Message):
     token: str
     name: str
     label: str
+    scopes: list[Scope]
+    expires_at: datetime | None
+
+
+class TokenInfo(Message):
+    """An API token as its owner sees it later, without its secret."""
+
+    id: str
+    label: str
+    scopes: list[Scope]
+    created_at: datetime
+    last_used_at: datetime | None
+    """To the hour."""
+    expires_at: datetime | None
+    expired: bool
+    current: bool
+    """Whether it is the one in use."""
+
+
+class SessionInfo(Message):
+    """A browser session."""
+
+    id: str
+    client: str
+    """What the browser called itself."""
+    address: str | None
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime
+    current: bool
+
+
+class PasswordChange(Message):
+    current: str = Field(default="", max_length=200)
+    new: Annotated[str, Field(min_length=8, max_length=200)]
 
 
 class AccountOut(Message):
     name: str
     role: str
+    team: str | None = None
+    scopes: list[Scope]
+    """Of the token in use."""
+
+
+class QuotaCount(Message):
+    used: int
+    limit: int | None
+    """None: no limit."""
+
+    @property
+    def left(self) -> int | None:
+        """How many more; None: no limit."""
+        return None if self.limit is None else max(self.limit - self.used, 0)
+
+
+class QuotaOut(Message):
+    """What counts against somebody, or against a team, on a board now."""
+
+    board: str
+    title: str
+    rehearsal: bool
+    """Rehearsals have a daily allowance of their own, and no total."""
+    day: QuotaCount
+    """Since 00:00 UTC."""
+    total: QuotaCount
+    concurrent: QuotaCount
+    """Under way."""
+
+
+class QuotaState(StrEnum):
+    """A reservation is charged or refunded when its submission ends."""
+
+    RESERVED = "reserved"
+    CHARGED = "charged"
+    REFUNDED = "refunded"
+
+
+class QuotaNote(Message):
+    """What a submission costs."""
+
+    state: QuotaState
+    reason: str
+    """Why it was charged or refunded."""
+    settled_at: datetime | None
+    now: QuotaOut | None = None
+    """What is used and left, for those to whom the submission belongs."""
 
 
 class BoardOut(Message):
@@ -389,7 +490,7 @@ class BoardOut(Message):
 
 
 class SubmissionCreate(Message):
-    """Opens a submission; the file follows by `PUT /api/submissions/{id}/content`."""
+    """Opens a submission. The file follows in pieces, to the address that the answer names in `upload`."""
 
     board: str
     kind: SubmissionKind
@@ -417,12 +518,18 @@ class RunOut(Message):
     finished_at: datetime | None
     deadline: datetime | None
     """When the lease of the running attempt ends."""
+    due_at: datetime | None = None
+    """When the state it is in must have ended; then the run is handed on, or fails with its quota refunded."""
     reused_from: str | None
     """The run whose outputs this one took over because all inputs' digests agree."""
     progress: Progress | None
     failure: Failure | None
     result: dict[str, Any] | None
     log_tail: str
+    gpu_hours: float = 0.0
+    """Of all attempts, lost ones too: GPUs held, times wall clock. 0 where finished work was taken over."""
+    cpu_hours: float = 0.0
+    """Of all attempts: processor time."""
     waiting_note: str
     """For queued runs: position, or `no worker serves queue gpu`."""
 
@@ -460,6 +567,8 @@ class SubmissionOut(Message):
     description: str
     link: str
     participant: str
+    team: str | None = None
+    """The team that it belongs to."""
     filename: str
     digest: Digest
     size: int
@@ -475,9 +584,31 @@ class SubmissionOut(Message):
     duplicate_of: str | None = None
     """The first submission to the same board with the same subset."""
     quota_refunded: bool
+    upload: str | None = None
+    """While the file is awaited: where it goes on this server, by the tus protocol (1.0.0) or a single PUT."""
+    quota: QuotaNote | None = None
+    gpu_hours: float = 0.0
+    cpu_hours: float = 0.0
     failure: Failure | None
     runs: list[RunOut]
     score: ScoreOut | None
+
+
+class SubmissionLine(Message):
+    """A submission in its participant's list."""
+
+    id: str
+    url: str
+    method: str
+    board: str
+    kind: SubmissionKind
+    digest: Digest
+    size: int
+    state: str
+    final: bool
+    rehearsal: bool
+    created_at: datetime
+    subset_size: int | None
 
 
 class EventOut(Message):
@@ -485,18 +616,12 @@ class EventOut(Message):
 
     id: int
     at: datetime
-    due_at: datetime | None = None
-    """When the state it is in must have ended; then the run is handed on, or fails with its quota refunded."""
     submission: str
     run: str | None
     stage: Stage | None
     what: str
     """`state` (a transition), `progress`, `log` or `attempt`."""
     before: str | None = None
-    gpu_hours: float = 0.0
-    """Of all attempts, lost ones too: GPUs held, times wall clock. 0 where finished work was taken over."""
-    cpu_hours: float = 0.0
-    """Of all attempts: processor time."""
     after: str | None = None
     actor: str = ""
     reason: str = ""
@@ -507,6 +632,8 @@ class LeaderboardRow(Message):
     rank: int | None
     method: str
     participant: str
+    team: str | None = None
+    """The team that it belongs to; then `participant` is who handed it in."""
     submission: str | None
     url: str | None
     subset_size: int | None
@@ -538,7 +665,14 @@ class LeaderboardOut(Message):
     withheld: list[str] = []
     """Private tasks, shown from `reveals_at` on; until then the means leave them out."""
     reveals_at: datetime | None = None
+    total: int
+    """Entries on the board, of which `rows` is one page."""
+    offset: int = 0
+    """Entries before this page."""
     rows: list[LeaderboardRow]
+    under_way_total: int = 0
+    under_way: list[LeaderboardRow] = []
+    """The oldest of what is not finished yet."""
     generated_at: datetime
 
 
@@ -549,10 +683,24 @@ class ManifestOut(Message):
     body: dict[str, Any]
 
 
+class AuditOut(Message):
+    """One line of the audit log."""
+
+    id: int
+    at: datetime
+    what: str
+    actor: str | None
+    """Who did it; null for nobody known, and for the server's own console."""
+    subject: str | None
+    """The account it was done to."""
+    about: str
+    """Id of the token, team, submission, ... that it was done to."""
+    address: str | None
+    request_id: str | None
+    details: dict[str, Any]
+
+
 class ErrorOut(Message):
     """Body of every refusal (4xx)."""
-    quota: QuotaNote | None = None
-    gpu_hours: float = 0.0
-    cpu_hours: float = 0.0
 
     problems: list[Problem]

@@ -13,6 +13,7 @@ from datacomp_server.accounts.endpoints import router as accounts_router
 from datacomp_server.boards.endpoints import router as boards_router
 from datacomp_server.errors import install_handlers
 from datacomp_server.health import router as health_router
+from datacomp_server.leaderboard.answers import Answers
 from datacomp_server.leaderboard.endpoints import router as leaderboard_router
 from datacomp_server.pages.endpoints import install_pages
 from datacomp_server.pages.reference import router as reference_router
@@ -22,12 +23,13 @@ from datacomp_server.settings import Settings, load_settings
 from datacomp_server.startup import Platform, start
 from datacomp_server.submissions.downloads import router as downloads_router
 from datacomp_server.submissions.endpoints import router as submissions_router
+from datacomp_server.uploads.endpoints import router as uploads_router
 
 DESCRIPTION = """\
 A dataset-filtering competition: model, training recipe and evaluation are fixed, participants compete on the data.
 
 Make an account (`POST /api/accounts`), send its token as `Authorization: Bearer TOKEN`, open a submission
-(`POST /api/submissions`), send its file (`PUT /api/submissions/{id}/content`) and follow it
+(`POST /api/submissions`), send its file to the address that the answer names in `upload`, and follow it
 (`GET /api/submissions/{id}` or its events). Every refusal is a list of problems: a stable code, what happened, where,
 and what to do.
 """
@@ -35,6 +37,7 @@ TAGS = [
     {"name": "accounts", "description": "Accounts and API tokens."},
     {"name": "boards", "description": "Track x scale x suite version, with a pool and quotas."},
     {"name": "submissions", "description": "What somebody hands in to a board, and its receipt."},
+    {"name": "uploads", "description": "A submission's file, in resumable pieces by the tus protocol."},
     {"name": "leaderboard", "description": "Ranked rows; every one was trained and evaluated here."},
     {"name": "queue", "description": "What waits, what runs, and who serves it."},
     {"name": "worker", "description": "The protocol of workers: claim, heartbeat, files, finish, fail."},
@@ -59,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         accounts_router,
         boards_router,
         submissions_router,
+        uploads_router,
         downloads_router,
         leaderboard_router,
         queue_router,
@@ -76,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     platform: Platform = await run_in_threadpool(start, app.state.settings)
     app.state.database, app.state.storage = platform.database, platform.storage
+    app.state.answers = Answers(app.state.settings.board_cache_seconds)
     try:
         yield
     finally:

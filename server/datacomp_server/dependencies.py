@@ -19,6 +19,7 @@ from datacomp_server.accounts.service import AccountService, Viewer
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
 from datacomp_server.errors import Forbidden, Unauthorised
+from datacomp_server.leaderboard.answers import Answers
 from datacomp_server.leaderboard.service import LeaderboardService
 from datacomp_server.runs.queue import QueueService
 from datacomp_server.runs.service import WorkerService
@@ -48,6 +49,12 @@ def get_database(request: Request) -> Database:
     return database
 
 
+def get_answers(request: Request) -> Answers:
+    """Ready answers of the application."""
+    answers: Answers = request.app.state.answers
+    return answers
+
+
 def get_storage(request: Request) -> Storage:
     """The application's storage."""
     storage: Storage = request.app.state.storage
@@ -57,6 +64,7 @@ def get_storage(request: Request) -> Storage:
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 StorageDep = Annotated[Storage, Depends(get_storage)]
+AnswersDep = Annotated[Answers, Depends(get_answers)]
 
 
 def get_session(request: Request, database: DatabaseDep) -> Iterator[Session]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import platformdirs
+from limits import parse as parse_rate
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from datacomp.problems import BadInput, Problem
 from datacomp.messages import Stage
+from datacomp.problems import BadInput, Problem
 
 EMBEDDED_SECRET = "embedded-mode-only"  # noqa: S105 - refused outside the embedded mode, see `check_secrets`
 SHORTEST_SECRET = 24
-ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 DAY = 86_400.0
+ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
 class Mode(StrEnum):
@@ -57,6 +58,55 @@ class Settings(BaseSettings):
     """When given, this token is provisioned (hashed) at start for an organiser account."""
     registration_open: bool = True
     session_days: float = Field(default=30, gt=0)
+    sign_in_tries: int = Field(default=10, ge=1)
+    """So many wrong passwords for a name lock it for `sign_in_lock_seconds`. Tokens and open sessions go on."""
+    sign_in_lock_seconds: float = Field(default=900, gt=0)
+    record_addresses: bool = True
+    """Whether network addresses are kept with sessions and in the audit log."""
+    trusted_proxies: str = "127.0.0.1"
+    """Addresses or networks, by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+
+    rate_limits: bool = True
+    rate_limit_url: str = ""
+    """Where requests are counted; empty: the broker's Redis, or this process's memory where there is none."""
+    rate_sign_in: str = "30/minute"
+    """Per address: sign-in, registration, new tokens by password."""
+    rate_anonymous: str = "600/minute"
+    """Per address: the API without a token, and forms."""
+    rate_token: str = "1200/minute"
+    """Per API token or browser session: the API."""
+    rate_worker: str = "12000/minute"
+    """Per API token: the workers' interface. All workers of a site may share one token."""
+
+    github_client_id: str = ""
+    """With `github_client_secret`: people may sign in with GitHub."""
+    github_client_secret: SecretStr = SecretStr("")
+    github_url: str = "https://github.com"
+    """Of a GitHub Enterprise server."""
+    github_api_url: str = "https://api.github.com"
+    oidc_issuer: str = ""
+    """With `oidc_client_id` and `oidc_client_secret`: people may sign in with this OpenID Connect provider."""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_name: str = "single sign-on"
+    """What the provider is called on the sign-in page."""
+
+    webhooks: bool = False
+    """Whether people may have addresses of theirs told when a submission ends."""
+    webhook_private: bool = False
+    """Whether such addresses may be private ones, and without TLS. Only where all participants are trusted."""
+    smtp_host: str = ""
+    """With `mail_from`: people may have mail when a submission ends."""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    mail_from: str = ""
+    notice_tries: int = Field(default=8, ge=1)
+    """A notice is given up after so many tries."""
+    notice_seconds: float = Field(default=30, gt=0)
+    """Pause before a notice's second try; doubled for every further one, up to six hours."""
+    notice_timeout: float = Field(default=10, gt=0)
 
     lease_seconds: float = Field(default=0, ge=0)
     """How long a claimed run stays with a silent worker. 0: 8 s embedded, 60 s in production."""
@@ -71,9 +121,22 @@ class Settings(BaseSettings):
     """Pause of the dispatcher between two looks at the outbox."""
     upload_seconds: float = Field(default=86_400, gt=0)
     """An upload not confirmed after so long is cancelled, and its quota refunded."""
+    queued_seconds: float = Field(default=30 * DAY, gt=0)
+    """A run that no worker took up for so long fails, and its quota is refunded."""
+    waiting_seconds: float = Field(default=DAY, gt=0)
+    """How often it is looked whether a run still waits for a run that is not final."""
+    validate_seconds: float = Field(default=DAY / 4, gt=0)
+    """An attempt that validates for longer is ended and tried again. The same for the other stages:"""
+    filter_seconds: float = Field(default=2 * DAY, gt=0)
+    dedup_seconds: float = Field(default=2 * DAY, gt=0)
+    subset_seconds: float = Field(default=2 * DAY, gt=0)
+    train_seconds: float = Field(default=30 * DAY, gt=0)
+    evaluate_seconds: float = Field(default=4 * DAY, gt=0)
     log_tail_bytes: int = Field(default=65_536, ge=1024)
     """How much of a run's log is kept."""
     event_poll_seconds: float = Field(default=0.3, gt=0)
+    board_cache_seconds: float = Field(default=-1, ge=-1)
+    """How old a leaderboard may be that readers are shown. -1: 0 s embedded, 2 s in production."""
 
     @model_validator(mode="after")
     def fill_defaults(self) -> Self:
@@ -87,6 +150,8 @@ class Settings(BaseSettings):
         self.broker_dir = (self.broker_dir or self.data_dir / "broker").expanduser().absolute()
         self.lease_seconds = self.lease_seconds or (8 if embedded else 60)
         self.heartbeat_seconds = self.heartbeat_seconds or (2 if embedded else 15)
+        if self.board_cache_seconds < 0:
+            self.board_cache_seconds = 0 if embedded else 2
         shown = "127.0.0.1" if self.host in ANY_ADDRESS else self.host
         self.public_url = (self.public_url or f"http://{shown}:{self.port}").rstrip("/")
         return self
@@ -117,26 +182,59 @@ class Settings(BaseSettings):
             raise ValueError(f"outside the embedded mode these need at least {SHORTEST_SECRET} characters: {names}")
         return self
 
+    @model_validator(mode="after")
+    def check_rates(self) -> Self:
+        """Rates must be readable, such as `30/minute`."""
+        for name in ("rate_sign_in", "rate_anonymous", "rate_token", "rate_worker"):
+            try:
+                parse_rate(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"DATACOMP_{name.upper()}: {error}; write for instance 30/minute") from error
+        return self
+
+    @model_validator(mode="after")
+    def check_providers(self) -> Self:
+        """What belongs together must be given together."""
+        for names in (
+            ("github_client_id", "github_client_secret"),
+            ("oidc_issuer", "oidc_client_id", "oidc_client_secret"),
+            ("smtp_host", "mail_from"),
+        ):
+            given = [name for name in names if _text(getattr(self, name))]
+            if given and len(given) < len(names):
+                missing = ", ".join(f"DATACOMP_{name.upper()}" for name in names if name not in given)
+                raise ValueError(f"with DATACOMP_{given[0].upper()} these are needed too: {missing}")
+        return self
+
+    @property
+    def mail(self) -> bool:
+        """Whether mail can be sent."""
+        return bool(self.smtp_host)
+
+    @property
+    def limits_url(self) -> str:
+        """Where requests are counted."""
+        shared = self.broker_url if self.broker_url.startswith(("redis://", "rediss://")) else "memory://"
+        return self.rate_limit_url or shared
+
     @property
     def cookie_secure(self) -> bool:
         """Whether cookies are sent over HTTPS only."""
         return self.public_url.startswith("https://")
-    queued_seconds: float = Field(default=30 * DAY, gt=0)
-    """A run that no worker took up for so long fails, and its quota is refunded."""
-    waiting_seconds: float = Field(default=DAY, gt=0)
-    """How often it is looked whether a run still waits for a run that is not final."""
-    validate_seconds: float = Field(default=DAY / 4, gt=0)
-    """An attempt that validates for longer is ended and tried again. The same for the other stages:"""
-    filter_seconds: float = Field(default=2 * DAY, gt=0)
-    dedup_seconds: float = Field(default=2 * DAY, gt=0)
-    subset_seconds: float = Field(default=2 * DAY, gt=0)
-    train_seconds: float = Field(default=30 * DAY, gt=0)
-    evaluate_seconds: float = Field(default=4 * DAY, gt=0)
+
+    def running_seconds(self, stage: Stage) -> float:
+        """How long one attempt at a stage may take."""
+        seconds: float = getattr(self, f"{stage.value}_seconds")
+        return seconds
 
     @property
     def worker_alive_seconds(self) -> float:
         """A worker is live when it was seen within three heartbeats."""
         return 3 * self.heartbeat_seconds
+
+
+def _text(value: str | SecretStr) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -155,8 +253,3 @@ def load_settings(**overrides: Any) -> Settings:
                 for item in error.errors()
             )
         ) from error
-    def running_seconds(self, stage: Stage) -> float:
-        """How long one attempt at a stage may take."""
-        seconds: float = getattr(self, f"{stage.value}_seconds")
-        return seconds
-

@@ -9,13 +9,13 @@ from server_site import ONLY_SQLITE, Site, codes, digest, uids
 from datacomp.digests import digest_json
 from datacomp.messages import ManifestOut, Stage
 from datacomp.scales import get_scale
-from datacomp_server.leaderboard.models import Score
-from datacomp_server.submissions.models import Submission
+from datacomp_server.leaderboard.models import UNRANKED, Score, standing_of
 
 
 def put_average(site: Site, submission: str, average: float | None) -> None:
     with site.database.write() as session:
-        session.execute(sa.update(Score).where(Score.submission_id == submission).values(average=average))
+        values = {"average": average, "standing": standing_of(average)}
+        session.execute(sa.update(Score).where(Score.submission_id == submission).values(values))
 
 
 def test_rows_are_ranked_by_average_and_ties_by_the_earlier(site: Site) -> None:
@@ -23,8 +23,8 @@ def test_rows_are_ranked_by_average_and_ties_by_the_earlier(site: Site) -> None:
     late = site.score("grace", uids(2), colours=6)
     early = site.score("linus", uids(3), colours=6)
     with site.database.write() as session:
-        moved = sa.update(Submission).where(Submission.id == early.id)
-        session.execute(moved.values(created_at=datetime.now(UTC) - timedelta(days=3)))
+        moved = sa.update(Score).where(Score.submission_id == early.id)
+        session.execute(moved.values(handed_in_at=datetime.now(UTC) - timedelta(days=3)))
     rows = site.board().rows
     assert [(row.rank, row.submission, row.score) for row in rows] == [
         (1, early.id, 0.75),
@@ -39,12 +39,12 @@ def test_rows_are_ranked_by_average_and_ties_by_the_earlier(site: Site) -> None:
 
 def test_a_missing_average_is_never_ranked(site: Site) -> None:
     broken, good = site.score("ada", uids(1)), site.score("grace", uids(2), colours=1)
-    for missing in (None, math.nan, math.inf):
-        put_average(site, broken.id, missing)
-        assert [(row.rank, row.submission, row.score) for row in site.board().rows] == [
-            (1, good.id, 0.125),
-            (None, broken.id, None),
-        ]
+    assert {standing_of(missing) for missing in (None, math.nan, math.inf, -math.inf)} == {UNRANKED}
+    put_average(site, broken.id, None)
+    assert [(row.rank, row.submission, row.score) for row in site.board().rows] == [
+        (1, good.id, 0.125),
+        (None, broken.id, None),
+    ]
 
 
 @ONLY_SQLITE
@@ -70,12 +70,36 @@ def test_what_is_under_way_is_listed_unranked_and_failures_never(site: Site) -> 
     assert site.worker().must_claim().fail("participant").status_code == 204
     under_way = site.submit("grace", uids(4))
     site.worker().work_until(Stage.TRAIN)
-    rows = site.board().rows
-    assert [(row.submission, row.rank, row.status, row.score) for row in rows] == [
+    board = site.board()
+    assert [(row.submission, row.rank, row.status, row.score) for row in (*board.rows, *board.under_way)] == [
         (scored.id, 1, "scored", 0.5),
         (under_way.id, None, "training", None),
     ]
-    assert failed.id not in {row.submission for row in rows}
+    assert (board.total, board.under_way_total) == (1, 1)
+    assert failed.id not in {row.submission for row in (*board.rows, *board.under_way)}
+
+
+def test_a_page_of_a_board_by_any_column_gaps_last(site: Site) -> None:
+    """Equal entries stand in the order of their ranks, in both directions."""
+    names = {}
+    for seed, (who, colours, shift) in enumerate((("ada", 2, 8), ("grace", 6, 2), ("linus", 6, 2), ("ben", 1, 1))):
+        names[site.score(who, uids(seed), colours=colours, shift=shift, method=f"method of {who}").id] = who
+    put_average(site, next(iter(names)), None)
+
+    def order(query: str) -> list[tuple[str, int | None]]:
+        reply = site.http.get(f"/api/leaderboard?board=small-board&{query}")
+        return [(names[row["submission"]], row["rank"]) for row in reply.json()["rows"]]
+
+    ranked = [("grace", 1), ("linus", 2), ("ben", 3)]
+    assert order("") == order("sort=nonsense") == [*ranked, ("ada", None)]
+    assert order("sort=rank&descending=true") == [*ranked[::-1], ("ada", None)]
+    assert order("sort=average&descending=true") == [*ranked, ("ada", None)]
+    assert order("sort=average") == [("ben", 3), ("grace", 1), ("linus", 2), ("ada", None)]
+    assert order("sort=method") == [("ada", None), ("ben", 3), ("grace", 1), ("linus", 2)]
+    assert order("sort=task:mini/shift&descending=true") == [("ada", None), *ranked]
+    assert order("sort=group:shift") == [("ben", 3), ("grace", 1), ("linus", 2), ("ada", None)]
+    assert order("limit=2&offset=1") == [("linus", 2), ("ben", 3)]
+    assert order("sort=method&limit=1&offset=2") == [("grace", 1)]
 
 
 @ONLY_SQLITE

@@ -63,7 +63,8 @@ def receipt_pages() -> dict[str, Page]:
 
 def board_pages() -> dict[str, Page]:
     """Boards, rules and leaderboards: full, empty, with all tasks, with hostile rows."""
-    boards = [board(), board("medium", dedup=DedupSetting(mode=DedupMode.APPLY))]
+    private = {"private_tasks": ["tiny/digits"], "revealed": False, "reveals_at": NOW, "closes_at": NOW}
+    boards = [board(**private), board("medium", dedup=DedupSetting(mode=DedupMode.APPLY), closed=True, open=False)]
     path = "/boards/filtering-tiny"
     names = {key: name for key, (name, _) in TASKS.items()}
     tables = {
@@ -74,7 +75,10 @@ def board_pages() -> dict[str, Page]:
         ),
         "leaderboard-empty": (table([]), View(path)),
         "leaderboard-hostile": (table([row(1, HOSTILE, 0.4, participant=HOSTILE, source=HOSTILE)]), View(path)),
-        "leaderboard-long": (table([row(n, f"method {n}", 0.5 - n / 1000) for n in range(1, 302)]), View(path, page=2)),
+        "leaderboard-long": (
+            table([row(n, f"method {n}", 0.5 - n / 1000) for n in range(101, 201)], total=301, offset=100),
+            View(path, page=2),
+        ),
     }
     pages: dict[str, Page] = {
         name: LeaderboardPage(site=site(path), board=boards[0], boards=boards, table=build(rows, view, names))

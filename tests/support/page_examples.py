@@ -104,8 +104,19 @@ def row(rank: int | None, method: str, score: float | None, **changes: Any) -> L
     return LeaderboardRow(**fields | changes)
 
 
-def table(rows: list[LeaderboardRow] | None = None) -> LeaderboardOut:
+def table(rows: list[LeaderboardRow] | None = None, *, total: int | None = None, offset: int = 0) -> LeaderboardOut:
     published = {"submission": None, "status": "published", "source": "Gadre et al. 2023, Table 3", "tasks": {}}
+    shown = rows
+    if shown is None:
+        shown = [
+            row(1, "Caption agreement with a rather long and descriptive method name", 0.461, participant="grace"),
+            row(2, "CLIP score L/14 30%", 0.402, baseline=True, participant="organiser"),
+            row(3, "basic filter", 0.315, baseline=True, participant="organiser", kind=SubmissionKind.CODE),
+            row(4, "No filter", 0.2215, baseline=True, participant="organiser", subset_size=16_384),
+            row(5, "CLIP score again", 0.402, duplicate_of=DIGEST[:16]),
+            row(None, "Image-based ∩ CLIP score", 0.328, participant="DataComp paper", **published),
+        ]
+    waiting = [row(None, "still training", None, status="training", groups={}, tasks={})] if rows is None else []
     return LeaderboardOut(
         board="filtering-tiny",
         title="Filtering, tiny",
@@ -114,16 +125,11 @@ def table(rows: list[LeaderboardRow] | None = None) -> LeaderboardOut:
         suite_digest=DIGEST,
         rank_by="average",
         tasks=list(TASKS),
-        rows=rows
-        if rows is not None
-        else [
-            row(1, "Caption agreement with a rather long and descriptive method name", 0.461, participant="grace"),
-            row(2, "CLIP score L/14 30%", 0.402, baseline=True, participant="organiser"),
-            row(3, "basic filter", 0.315, baseline=True, participant="organiser", kind=SubmissionKind.CODE),
-            row(4, "No filter", 0.2215, baseline=True, participant="organiser", subset_size=16_384),
-            row(None, "Image-based ∩ CLIP score", 0.328, participant="DataComp paper", **published),
-            row(None, "still training", None, status="training", groups={}, tasks={}),
-        ],
+        total=len(shown) if total is None else total,
+        offset=offset,
+        rows=shown,
+        under_way_total=len(waiting),
+        under_way=waiting,
         generated_at=NOW,
     )
 

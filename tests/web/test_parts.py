@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from page_examples import board, row, table
 from small_pool import SmallPool
@@ -10,13 +12,14 @@ from small_pool import SmallPool
 from datacomp.filtering import score_pool, select
 from datacomp.filtering.load import load_filter
 from datacomp.pool import ingest
+from datacomp_server.leaderboard.export import csv_blocks, parquet_bytes
 from datacomp_server.pages import filters
 from datacomp_server.pages.contexts import SubmitValues
-from datacomp_server.pages.public import FILTER_EXAMPLE, write_csv
+from datacomp_server.pages.public import FILTER_EXAMPLE
 from datacomp_server.pages.receipts import leaves
 from datacomp_server.pages.security import form_token, local_path, same
 from datacomp_server.pages.submit import MESSAGES, Upload, field_problems, safe_name
-from datacomp_server.pages.table import View, build, ordered
+from datacomp_server.pages.table import View, build
 
 
 @pytest.mark.parametrize(
@@ -126,13 +129,6 @@ def test_manifest_leaves() -> None:
     ]
 
 
-def test_rows_without_a_value_come_last_both_ways() -> None:
-    rows = [row(1, "b", 0.5), row(None, "c", None), row(2, "A", 0.5), row(3, "d", 0.7)]
-    assert [r.method for r in ordered(rows, "average", descending=True)] == ["d", "b", "A", "c"]
-    assert [r.method for r in ordered(rows, "average", descending=False)] == ["b", "A", "d", "c"]
-    assert [r.method for r in ordered(rows, "method", descending=False)] == ["A", "b", "c", "d"]
-
-
 def test_the_address_is_the_view() -> None:
     view = View.of("/b", {"sort": "average", "order": "asc", "tasks": "all", "unfinished": "1", "page": "3"})
     assert view == View("/b", "average", False, True, True, 3)
@@ -146,9 +142,9 @@ def test_the_address_is_the_view() -> None:
 
 
 def test_pages_of_a_long_table() -> None:
-    rows = [row(n, f"m{n}", 0.9 - n / 1000) for n in range(1, 402)]
-    last = build(table(rows), View("/b", page=99), {})
-    assert (last.view.page, last.pages, [line.row.rank for line in last.lines]) == (3, 3, [401])
+    rows = [row(n, f"m{n}", 0.9 - n / 1000) for n in range(201, 204)]
+    last = build(table(rows, total=203, offset=200), View("/b", page=99), {})
+    assert (last.view.page, last.pages, [line.row.rank for line in last.lines]) == (3, 3, [201, 202, 203])
 
 
 def test_a_group_of_the_headline_task_alone_has_no_second_column() -> None:
@@ -166,8 +162,16 @@ def test_the_filter_shown_in_the_docs_runs(tmp_path: Path) -> None:
 
 
 def test_csv_is_no_formula() -> None:
-    text = write_csv(
-        table([row(1, "=HYPERLINK(1)", 0.5, participant="@x"), row(None, "waits", None, status="training")])
-    )
-    assert "'=HYPERLINK(1),'@x" in text
-    assert "waits" not in text
+    entries = table([row(1, "=HYPERLINK(1)", 0.5, participant="@x", groups={"shift": 0.25})])
+    head, line = b"".join(csv_blocks([entries, table([])], ["shift"])).decode().splitlines()
+    assert head.endswith(f"source,group:shift,{','.join(entries.tasks)}")
+    assert line.startswith("1,'=HYPERLINK(1),'@x")
+
+
+def test_parquet_has_types() -> None:
+    entries = table([row(1, "a", 0.5), row(None, "b", None, groups={}, tasks={})])
+    found = pq.read_table(pa.BufferReader(parquet_bytes([entries, table([])], ["shift"], entries.tasks)))
+    assert found.num_rows == 2
+    assert found.schema.field("average").type == pa.float64()
+    assert found.schema.field("date").type == pa.timestamp("us", tz="UTC")
+    assert found.column("group:shift").to_pylist() == [pytest.approx(0.45), None]

@@ -138,12 +138,12 @@ def leaderboard_table(board: LeaderboardOut, *, all_tasks: bool = False) -> Tabl
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
-    for row in board.rows:
+    for row in (*board.rows, *board.under_way):
         figures = [_number(row.score), *(_number(row.groups.get(group)) for group in groups)]
         figures += [_number(row.tasks.get(task)) for task in board.tasks] if all_tasks else []
         size = f"{row.subset_size:,}" if row.subset_size is not None else ""
         method = escape(row.method) + (" [dim](baseline)[/]" if row.baseline else "")
         table.add_row(str(row.rank or ""), method, escape(row.participant), size, *figures, row.status)
-    if not board.rows:
+    if not board.rows and not board.under_way:
         table.add_row("", "[dim]no entry yet[/]")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from datacomp_server.clock import now
 from datacomp_server.database import Base
+
+UNRANKED = 1e300
+"""Standing of an entry without an average: after all others."""
+
+
+def standing_of(average: float | None) -> float:
+    """The standing that an average gives; a figure that is not finite gives none."""
+    return -average if average is not None and math.isfinite(average) else UNRANKED
 
 
 class SeedScore(Base):
@@ -33,7 +42,10 @@ class Score(Base):
     """A submission's scores, mean over seeds."""
 
     __tablename__ = "scores"
-    __table_args__ = (Index(None, "board_name", "average"), Index(None, "board_name", "public_average"))
+    __table_args__ = (
+        Index("ix_scores_standing", "board_name", "listed", "standing", "handed_in_at", "submission_id"),
+        Index("ix_scores_public_standing", "board_name", "listed", "public_standing", "handed_in_at", "submission_id"),
+    )
 
     submission_id: Mapped[str] = mapped_column(ForeignKey("submissions.id"), primary_key=True)
     board_name: Mapped[str] = mapped_column(ForeignKey("boards.name"))
@@ -45,5 +57,13 @@ class Score(Base):
     """Means over the tasks that are not private: what the board shows and ranks by until it reveals the others."""
     public_main: Mapped[float | None]
     public_groups: Mapped[dict[str, Any]]
+    standing: Mapped[float]
+    """What a board is ordered by, smallest first: minus the average, and `UNRANKED` without one. Never null, because
+    databases disagree on where nulls sort; ties go to the entry that was handed in earlier."""
+    public_standing: Mapped[float]
+    """The same of the public average."""
+    handed_in_at: Mapped[datetime]
+    listed: Mapped[bool]
+    """Whether its board shows it: not a rehearsal, not withdrawn."""
     seeds: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from typing import Any
 
-from datacomp_server.leaderboard.models import Score, SeedScore
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session, contains_eager, defer, lazyload
+
+from datacomp_server.accounts.models import User
+from datacomp_server.leaderboard.models import UNRANKED, Score, SeedScore
+from datacomp_server.leaderboard.order import Means, Order
 from datacomp_server.submissions.models import Submission
-from datacomp_server.submissions.states import FINAL, SCORED, UPLOADING
+from datacomp_server.submissions.states import FINAL, UPLOADING
 
 
 class ScoreRepository:
@@ -34,19 +38,58 @@ class ScoreRepository:
         """A submission's scores."""
         return self.session.get(Score, submission_id)
 
-    def scored_rows(self, board: str) -> list[tuple[Submission, Score]]:
-        """What a board shows, the earlier submission first."""
-        query = (
-            select(Submission, Score)
-            .join(Score, Score.submission_id == Submission.id)
-            .where(Submission.board_name == board, Submission.state == SCORED, ~Submission.rehearsal)
-            .order_by(Submission.created_at, Submission.id)
-        )
-        return [(submission, score) for submission, score in self.session.execute(query)]
+    # --- boards
 
-    def unfinished_rows(self, board: str) -> list[Submission]:
-        """What is still under way, oldest first."""
-        query = select(Submission).where(
-            Submission.board_name == board, Submission.state.not_in(FINAL | {UPLOADING}), ~Submission.rehearsal
+    def listed_count(self, board: str) -> int:
+        """How many entries a board shows."""
+        return self.session.scalar(select(func.count()).where(*_listed(board))) or 0
+
+    def listed(
+        self, board: str, order: Order, means: Means, *, limit: int, offset: int, tasks: bool = True
+    ) -> list[tuple[Submission, Score, int]]:
+        """One page of a board's entries with their places among all of them, from 1."""
+        query = select(Submission, Score).join(Score, Score.submission_id == Submission.id).where(*_listed(board))
+        query = query.join(Submission.user).options(contains_eager(Submission.user), lazyload(Submission.board))
+        if not tasks:
+            query = query.options(defer(Score.tasks))
+        query = query.order_by(*order.terms(means)).limit(limit).offset(offset)
+        if order == Order():
+            rows = self.session.execute(query)
+            return [(submission, score, place) for place, (submission, score) in enumerate(rows, offset + 1)]
+        found = [(submission, score) for submission, score in self.session.execute(query)]
+        places = self._places(board, means, [score.submission_id for _, score in found])
+        return [(submission, score, places[score.submission_id]) for submission, score in found]
+
+    def best(self, board: str, means: Means, baselines: list[ColumnElement[bool]]) -> float | None:
+        """The highest average among the entries that one of the conditions holds for."""
+        query = (
+            select(func.min(means.standing))
+            .join(Submission, Submission.id == Score.submission_id)
+            .join(User, User.id == Submission.user_id)
         )
-        return list(self.session.scalars(query.order_by(Submission.created_at)))
+        found = self.session.scalar(query.where(*_listed(board), or_(*baselines), means.standing < UNRANKED))
+        return None if found is None else -found
+
+    def unfinished_count(self, board: str) -> int:
+        """How many submissions are under way."""
+        return self.session.scalar(select(func.count()).where(*_unfinished(board))) or 0
+
+    def unfinished_rows(self, board: str, limit: int) -> list[Submission]:
+        """What is still under way, oldest first."""
+        query = select(Submission).where(*_unfinished(board)).order_by(Submission.created_at, Submission.id)
+        return list(self.session.scalars(query.limit(limit)))
+
+    def _places(self, board: str, means: Means, wanted: list[str]) -> dict[str, int]:
+        """Places of some entries in the order of ranks."""
+        place = func.row_number().over(order_by=Order().terms(means)).label("place")
+        places = select(Score.submission_id, place).where(*_listed(board)).subquery()
+        query = select(places.c.submission_id, places.c.place).where(places.c.submission_id.in_(wanted))
+        return {row.submission_id: row.place for row in self.session.execute(query)}
+
+
+def _listed(board: str) -> list[ColumnElement[Any]]:
+    return [Score.board_name == board, Score.listed.is_(True)]
+
+
+def _unfinished(board: str) -> list[ColumnElement[Any]]:
+    return [Submission.board_name == board, Submission.state.not_in(FINAL | {UPLOADING}), ~Submission.rehearsal]

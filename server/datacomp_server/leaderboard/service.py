@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from datacomp.messages import LeaderboardOut, LeaderboardRow, Track
+from datacomp_server.accounts.models import User
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService
 from datacomp_server.clock import now
+from datacomp_server.leaderboard.order import Means, Order
 from datacomp_server.leaderboard.repository import ScoreRepository
 from datacomp_server.leaderboard.visibility import ShownScore, public_part, shown, withheld
 from datacomp_server.settings import Settings
@@ -19,6 +21,17 @@ from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.receipts import receipt_url
 
 RANK_BY = "average"
+MOST_UNFINISHED = 200
+"""So many of what is under way are named; the others are counted."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Which page of a board, in which order."""
+
+    order: Order = field(default_factory=Order)
+    limit: int = 1000
+    offset: int = 0
 
 
 class LeaderboardService:
@@ -29,29 +42,38 @@ class LeaderboardService:
         self.boards = BoardService(session)
         self.scores = ScoreRepository(session)
 
-    def board(self, name: str) -> LeaderboardOut:
-        """The leaderboard of a board: ranked rows, then those without an average, then what is under way.
+    def board(self, name: str, view: View | None = None) -> LeaderboardOut:
+        """One page of a board's entries, and the first of what is under way.
 
         Rehearsals, and what was rejected, failed, cancelled or withdrawn, are never shown.
         """
-        return self._out(self.boards.row(name))
+        return self._out(self.boards.row(name), view or View())
 
-    def board_of_scale(self, scale: str, track: Track = Track.FILTERING) -> LeaderboardOut:
+    def board_of_scale(self, scale: str, track: Track = Track.FILTERING, view: View | None = None) -> LeaderboardOut:
         """The leaderboard that `--scale` means."""
-        return self._out(self.boards.row_of_scale(scale, track))
+        return self._out(self.boards.row_of_scale(scale, track), view or View())
 
-    def _out(self, board: Board) -> LeaderboardOut:
+    def name_of_scale(self, scale: str, track: Track = Track.FILTERING) -> str:
+        """The board that `--scale` means."""
+        return self.boards.row_of_scale(scale, track).name
+
+    def pages(self, name: str, size: int = 1000) -> Iterator[LeaderboardOut]:
+        """All entries of a board by rank, page by page."""
+        offset = 0
+        while True:
+            page = self.board(name, View(limit=size, offset=offset))
+            yield page
+            offset += size
+            if offset >= page.total:
+                return
+
+    def _out(self, board: Board, view: View) -> LeaderboardOut:
         hidden = withheld(board)
-        rows = [(submission, shown(score, hidden)) for submission, score in self.scores.scored_rows(board.name)]
-        ranked, unranked = _split(rows)
+        means = Means(public=bool(hidden))
         pinned = Pinned.of(board)
-        best = max((value for submission, _, value in ranked if pinned.has(submission)), default=None)
-        lines = [
-            self._row(submission, score, pinned, rank=rank, delta=None if best is None else value - best)
-            for rank, (submission, score, value) in enumerate(ranked, 1)
-        ]
-        lines += [self._row(submission, score, pinned) for submission, score in unranked]
-        lines += [self._row(submission, None, pinned) for submission in self.scores.unfinished_rows(board.name)]
+        best = self.scores.best(board.name, means, pinned.conditions())
+        found = self.scores.listed(board.name, view.order, means, limit=view.limit, offset=view.offset)
+        waiting = self.scores.unfinished_rows(board.name, MOST_UNFINISHED)
         return LeaderboardOut(
             board=board.name,
             title=board.title,
@@ -62,7 +84,11 @@ class LeaderboardService:
             tasks=[task.key for task in public_part(BoardService.suite_of(board), hidden).tasks],
             withheld=hidden,
             reveals_at=board.reveals_at,
-            rows=lines,
+            total=self.scores.listed_count(board.name),
+            offset=view.offset,
+            rows=[self._row(entry, shown(score, hidden), pinned, place, best) for entry, score, place in found],
+            under_way_total=self.scores.unfinished_count(board.name),
+            under_way=[self._row(submission, None, pinned) for submission in waiting],
             generated_at=now(),
         )
 
@@ -71,46 +97,29 @@ class LeaderboardService:
         submission: Submission,
         score: ShownScore | None,
         pinned: Pinned,
-        *,
-        rank: int | None = None,
-        delta: float | None = None,
+        place: int | None = None,
+        best: float | None = None,
     ) -> LeaderboardRow:
         tasks = score.tasks if score else {}
+        average = score.average if score else None
         return LeaderboardRow(
-            rank=rank,
+            rank=None if average is None else place,
             method=submission.method,
             participant=submission.user.name,
             submission=submission.id,
             url=receipt_url(self.settings.public_url, submission.id),
             subset_size=submission.subset_size,
-            score=score.average if rank is not None and score else None,
+            score=average,
             main=score.main if score else None,
             groups=score.groups if score else {},
             tasks={key: found["value"] for key, found in tasks.items() if found.get("value") is not None},
             status=submission.state,
             kind=submission.kind,
             baseline=pinned.has(submission),
-            delta_to_baseline=delta,
+            delta_to_baseline=None if average is None or best is None else average - best,
             duplicate_of=submission.duplicate_of,
             date=submission.created_at,
         )
-
-
-def _split(
-    rows: Sequence[tuple[Submission, ShownScore]],
-) -> tuple[list[tuple[Submission, ShownScore, float]], list[tuple[Submission, ShownScore]]]:
-    """Rows with a finite average, best first and equal ones by the earlier submission, and the others.
-
-    Sorted here because databases disagree on where NULL and NaN belong.
-    """
-    ranked, others = [], []
-    for submission, score in rows:
-        if score.average is not None and math.isfinite(score.average):
-            ranked.append((submission, score, score.average))
-        else:
-            others.append((submission, score))
-    ranked.sort(key=lambda row: (-row[2], row[0].created_at, row[0].id))
-    return ranked, others
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,11 @@ class Pinned:
     def of(cls, board: Board) -> Pinned:
         """As the board says."""
         return cls(frozenset(name.lower() for name in board.baseline_accounts), frozenset(board.baseline_submissions))
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same for the database."""
+        named = [User.name_key.in_(self.accounts), Submission.id.in_(self.submissions)]
+        return [Submission.baseline.is_(True), *named]
 
     def has(self, submission: Submission) -> bool:
         """Whether other rows are compared with it."""

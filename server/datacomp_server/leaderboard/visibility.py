@@ -14,7 +14,7 @@ from datacomp.scoring import aggregate
 from datacomp.suite import Suite
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService, is_revealed
-from datacomp_server.leaderboard.models import Score
+from datacomp_server.leaderboard.models import Score, standing_of
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ def shown(score: Score, hidden: list[str]) -> ShownScore:
 
 
 def note_public_means(score: Score, board: Board) -> None:
-    """Set the means over the tasks that are not private, from the score's own tasks."""
-    if not board.private_tasks:
+    """Set the means over the tasks that are not private, from the score's own tasks, and both standings."""
+    if board.private_tasks:
+        suite = public_part(BoardService.suite_of(board), board.private_tasks)
+        means = aggregate(_values(score.tasks), suite)
+        score.public_average, score.public_main, score.public_groups = means.average, means.main, means.groups
+    else:
         score.public_average, score.public_main, score.public_groups = score.average, score.main, score.groups
-        return
-    suite = public_part(BoardService.suite_of(board), board.private_tasks)
-    means = aggregate(_values(score.tasks), suite)
-    score.public_average, score.public_main, score.public_groups = means.average, means.main, means.groups
+    score.standing, score.public_standing = standing_of(score.average), standing_of(score.public_average)
 
 
 def public_part(suite: Suite, private: list[str]) -> Suite:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from datacomp.messages import BoardOut, LeaderboardOut, LeaderboardRow, Track
+from datacomp.messages import BoardOut, Track
 from datacomp.suite import Suite
-from datacomp_server.dependencies import BoardServiceDep, LeaderboardServiceDep, QueueServiceDep
+from datacomp_server.boards.service import BoardService
+from datacomp_server.dependencies import (
+    AnswersDep,
+    BoardServiceDep,
+    DatabaseDep,
+    LeaderboardServiceDep,
+    QueueServiceDep,
+    SettingsDep,
+)
+from datacomp_server.leaderboard.export import csv_blocks, parquet_bytes
+from datacomp_server.leaderboard.order import Order
+from datacomp_server.leaderboard.service import LeaderboardService
+from datacomp_server.leaderboard.service import View as Rows
 from datacomp_server.pages.contexts import (
     BoardsPage,
     DocsPage,
@@ -20,18 +31,17 @@ from datacomp_server.pages.contexts import (
     LeaderboardPage,
     QueuePage,
     RulesPage,
+    Site,
     TaskGroup,
 )
 from datacomp_server.pages.filters import number, scientific, short
-from datacomp_server.pages.table import LISTED, View, build, group_label, ordered
-from datacomp_server.pages.web import PageViewer, answer, site_for
+from datacomp_server.pages.rendering import render
+from datacomp_server.pages.table import PAGE_SIZE, View, build, group_label
+from datacomp_server.pages.web import PageViewer, anonymous_site, answer, site_for
 
 router = APIRouter(include_in_schema=False)
 
-CSV_FIXED = (
-    *("rank", "method", "participant", "submission", "status", "baseline", "subset_size", "average", "main"),
-    *("delta_to_baseline", "date", "source"),
-)
+HTML = "text/html; charset=utf-8"
 
 FILTER_EXAMPLE = '''\
 """Keeps the 30% of pairs whose image and caption agree best."""
@@ -75,27 +85,63 @@ def all_boards(request: Request, viewer: PageViewer, boards: BoardServiceDep) ->
 
 @router.get("/boards/{name}")
 def board_page(
-    name: str, request: Request, viewer: PageViewer, boards: BoardServiceDep, leaderboards: LeaderboardServiceDep
+    name: str,
+    request: Request,
+    viewer: PageViewer,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    answers: AnswersDep,
 ) -> Response:
     """The leaderboard of one board; the whole state of the view is in the address."""
-    board = boards.board(name)
     view = View.of(request.url.path, request.query_params)
-    table = leaderboards.board(name)
-    page = LeaderboardPage(
-        site=site_for(request, viewer),
-        board=board,
+
+    def make(site: Site) -> LeaderboardPage:
+        with database.read() as session:
+            return _leaderboard_page(name, view, site, BoardService(session), LeaderboardService(session, settings))
+
+    if viewer is not None:
+        return answer(request, make(site_for(request, viewer)))
+    key = repr(("page", name, view))
+    return answers.get(key, HTML, lambda: render(make(anonymous_site(request))).encode()).response(request)
+
+
+def _leaderboard_page(
+    name: str, view: View, site: Site, boards: BoardService, leaderboards: LeaderboardService
+) -> LeaderboardPage:
+    order = Order(view.sort, view.descending)
+    table = leaderboards.board(name, Rows(order, PAGE_SIZE, view.offset))
+    if not table.rows and table.total:  # past the end: the last page
+        table = leaderboards.board(name, Rows(order, PAGE_SIZE, (table.total - 1) // PAGE_SIZE * PAGE_SIZE))
+    return LeaderboardPage(
+        site=site,
+        board=boards.board(name),
         boards=boards.list_boards(),
         table=build(table, view, {task.key: task.name for task in boards.suite(name).tasks}),
     )
-    return answer(request, page)
 
 
 @router.get("/boards/{name}/leaderboard.csv")
-def board_csv(name: str, boards: BoardServiceDep, leaderboards: LeaderboardServiceDep) -> Response:
+def board_csv(name: str, boards: BoardServiceDep, database: DatabaseDep, settings: SettingsDep) -> Response:
     """The leaderboard with all groups and tasks, for spreadsheets."""
-    boards.board(name)
-    disposition = {"Content-Disposition": f'attachment; filename="{name}.csv"', "Cache-Control": "no-cache"}
-    return Response(write_csv(leaderboards.board(name)), media_type="text/csv; charset=utf-8", headers=disposition)
+    groups = list(boards.suite(name).groups())
+
+    def blocks() -> Iterator[bytes]:
+        with database.read() as session:
+            yield from csv_blocks(LeaderboardService(session, settings).pages(name), groups)
+
+    return StreamingResponse(blocks(), media_type="text/csv; charset=utf-8", headers=_attachment(f"{name}.csv"))
+
+
+@router.get("/boards/{name}/leaderboard.parquet")
+def board_parquet(name: str, boards: BoardServiceDep, leaderboards: LeaderboardServiceDep) -> Response:
+    """The leaderboard with all groups and tasks, for programs."""
+    suite, shown = boards.suite(name), leaderboards.board(name, Rows(limit=1)).tasks
+    content = parquet_bytes(leaderboards.pages(name), list(suite.groups()), shown)
+    return Response(content, media_type="application/vnd.apache.parquet", headers=_attachment(f"{name}.parquet"))
+
+
+def _attachment(filename: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{filename}"', "Cache-Control": "no-cache"}
 
 
 @router.get("/boards/{name}/rules")
@@ -158,37 +204,3 @@ def task_groups(suite: Suite) -> list[TaskGroup]:
     for task in suite.tasks:
         found.setdefault(task.group, TaskGroup(group_label(task.group), [])).tasks.append(task)
     return list(found.values())
-
-
-def write_csv(board: LeaderboardOut) -> str:
-    """All listed rows by rank, one column a group and a task."""
-    rows = ordered([row for row in board.rows if row.status in LISTED], "rank", descending=False)
-    groups = list(dict.fromkeys(group for row in rows for group in row.groups))
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([*CSV_FIXED, *(f"group:{group}" for group in groups), *board.tasks])
-    for row in rows:
-        writer.writerow([*_csv_fixed(row), *map(row.groups.get, groups), *map(row.tasks.get, board.tasks)])
-    return out.getvalue()
-
-
-def _csv_fixed(row: LeaderboardRow) -> list[object]:
-    return [
-        row.rank,
-        _plain(row.method),
-        _plain(row.participant),
-        row.submission,
-        row.status,
-        "yes" if row.baseline else "no",
-        row.subset_size,
-        row.score,
-        row.main,
-        row.delta_to_baseline,
-        row.date.isoformat() if row.date else None,
-        _plain(row.source),
-    ]
-
-
-def _plain(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlencode
 
 from datacomp.messages import LeaderboardOut, LeaderboardRow
 
-PAGE_SIZE = 200
-LISTED = frozenset({"scored", "published"})
+PAGE_SIZE = 100
 GROUP_LABELS = {
     "main": "Main",
     "shift": "Dist. shifts",
@@ -51,6 +50,11 @@ class View:
             unfinished=query.get("unfinished") == "1",
             page=min(max(int(page), 1), 1_000_000) if page.isascii() and page.isdigit() and len(page) < 8 else 1,
         )
+
+    @property
+    def offset(self) -> int:
+        """Entries before this page."""
+        return (self.page - 1) * PAGE_SIZE
 
     @property
     def address(self) -> str:
@@ -106,7 +110,7 @@ class Line:
     groups: list[float | None]
     tasks: list[float | None]
     bar: float | None
-    """Average as a share of the best one, for the bar under the figure."""
+    """Average as a share of the best one on the page, for the bar under the figure."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ class Leaderboard:
     total: int
     pages: int
     unfinished: list[LeaderboardRow]
+    """The oldest of what is under way; `unfinished_total` counts them all."""
+    unfinished_total: int
     has_published: bool
     rank_by: str
     generated_at: datetime
@@ -133,59 +139,28 @@ def _falls_first(key: str) -> bool:
     return key not in {"rank", "method", "participant"}
 
 
-Key = Callable[[LeaderboardRow], float | str | None]
-
-
-def _time(row: LeaderboardRow) -> float | None:
-    return None if row.date is None else row.date.astimezone(UTC).timestamp()
-
-
-FIXED: dict[str, tuple[str, Key]] = {
-    "rank": ("Rank", lambda row: row.rank),
-    "method": ("Method", lambda row: row.method.casefold()),
-    "participant": ("Participant", lambda row: row.participant.casefold()),
-    "subset": ("Subset size", lambda row: row.subset_size),
-    "average": ("Average", lambda row: row.score),
-    "main": ("Main", lambda row: row.main),
-    "delta": ("Δ baseline", lambda row: row.delta_to_baseline),
-    "date": ("Date", _time),
+FIXED = {
+    "rank": "Rank",
+    "method": "Method",
+    "participant": "Participant",
+    "subset": "Subset size",
+    "average": "Average",
+    "main": "Main",
+    "delta": "Δ baseline",
+    "date": "Date",
 }
 
 
-def _key_of(sort: str) -> Key:
-    if sort in FIXED:
-        return FIXED[sort][1]
-    kind, _, name = sort.partition(":")
-    if kind == "group":
-        return lambda row: row.groups.get(name)
-    if kind == "task":
-        return lambda row: row.tasks.get(name)
-    return FIXED["rank"][1]
-
-
-def ordered(rows: Sequence[LeaderboardRow], sort: str, descending: bool) -> list[LeaderboardRow]:
-    """Rows by a column; rows without a value come last in both directions, and equal ones keep their order."""
-    key = _key_of(sort)
-    valued = [(value, row) for row in rows if (value := key(row)) is not None]
-    missing = [row for row in rows if key(row) is None]
-    # Reversing twice keeps equal rows in their order when the direction is turned.
-    pairs = valued[::-1] if descending else valued
-    pairs = sorted(pairs, key=lambda pair: pair[0])
-    return [row for _, row in (pairs[::-1] if descending else pairs)] + missing
-
-
 def build(board: LeaderboardOut, view: View, task_names: Mapping[str, str]) -> Leaderboard:
-    """The table of a board under a view. `task_names` gives tasks their written names."""
-    listed = [row for row in board.rows if row.status in LISTED]
-    groups = _groups(listed)
+    """The table of one page of a board under a view. `task_names` gives tasks their written names."""
+    groups = _groups(board.rows)
     tasks = board.tasks if view.all_tasks else []
-    pages = max(1, -(-len(listed) // PAGE_SIZE))
+    pages = max(1, -(-board.total // PAGE_SIZE))
     view = replace(view, page=min(view.page, pages))
-    start = (view.page - 1) * PAGE_SIZE
-    best = max((row.score for row in listed if row.score is not None), default=None)
+    best = max((row.score for row in board.rows if row.score is not None), default=None)
     return Leaderboard(
         view=view,
-        fixed={key: _column(view, key, label) for key, (label, _) in FIXED.items()},
+        fixed={key: _column(view, key, label) for key, label in FIXED.items()},
         groups=[_column(view, f"group:{group}", group_label(group)) for group in groups],
         tasks=[_column(view, f"task:{task}", task_names.get(task, task), task) for task in tasks],
         task_count=len(board.tasks),
@@ -196,12 +171,13 @@ def build(board: LeaderboardOut, view: View, task_names: Mapping[str, str]) -> L
                 tasks=[row.tasks.get(task) for task in tasks],
                 bar=max(row.score, 0.0) / best if best and row.score is not None else None,
             )
-            for row in ordered(listed, view.sort, view.descending)[start : start + PAGE_SIZE]
+            for row in board.rows
         ],
-        total=len(listed),
+        total=board.total,
         pages=pages,
-        unfinished=[row for row in board.rows if row.status not in LISTED],
-        has_published=any(row.status == "published" for row in listed),
+        unfinished=board.under_way,
+        unfinished_total=board.under_way_total,
+        has_published=any(row.status == "published" for row in board.rows),
         rank_by=board.rank_by,
         generated_at=board.generated_at,
     )

@@ -73,6 +73,19 @@ def site_for(request: Request, viewer: Viewer | None) -> Site:
     )
 
 
+def anonymous_site(request: Request) -> Site:
+    """The frame around a page without forms for visitors who are not signed in: the same for all of them."""
+    settings = get_settings(request)
+    return Site(
+        viewer=None,
+        csrf="",
+        path=request.url.path,
+        public_url=settings.public_url,
+        now=now(),
+        registration_open=settings.registration_open,
+    )
+
+
 def answer(request: Request, page: Page, status: int = 200, template: str | None = None) -> HTMLResponse:
     """A page as an answer; sets the form cookie where one was made."""
     response = HTMLResponse(render(page, template), status_code=status, headers={"Cache-Control": "no-store"})
