@@ -1,20 +1,27 @@
 """Small programs in the sandbox, for the tests that prove what each of its layers is for."""
 
+import ctypes
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from datacomp_worker.sandbox.command import Box
-from datacomp_worker.sandbox.limits import MIB, Layers, Limits
+from datacomp_worker.sandbox.layers import ALL, Layers
+from datacomp_worker.sandbox.limits import MIB, Limits
 from datacomp_worker.sandbox.mounts import Mount
 from datacomp_worker.sandbox.process import RESULT_FD, Outcome, nothing, run
 
+PR_SET_CHILD_SUBREAPER = 36
 SMALL = Limits(seconds=20, memory=256 * MIB, processes=16, tmp_bytes=16 * MIB, tmp_files=500, file_bytes=8 * MIB)
 PRELUDE = """
 import ctypes, errno, json, mmap, os, signal, socket, subprocess, sys, time
@@ -44,6 +51,45 @@ def require_bubblewrap() -> None:
     pytest.skip("bubblewrap or setpriv is not installed")
 
 
+@contextmanager
+def left_behind() -> Iterator[list[int]]:
+    """Gives a list that at the end holds the processes which are still there and were not before; orphans too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = _children()
+    left: list[int] = []
+    try:
+        yield left
+        deadline = time.monotonic() + 1
+        while (there := [pid for pid in _children() - before if not _reaped(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        left += there
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _reaped(pid: int) -> bool:
+    """Whether a process is dead: those that lost their parent are ours to bury."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return not psutil.pid_exists(pid)
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def sleeping(seconds: str) -> list[int]:
+    """Processes of this host that run `sleep SECONDS`."""
+    found = []
+    for place in Path("/proc").iterdir():
+        with suppress(OSError):
+            if place.name.isdigit() and (place / "cmdline").read_bytes() == f"sleep\0{seconds}\0".encode():
+                found.append(int(place.name))
+    return found
+
+
 @dataclass(frozen=True)
 class Ran:
     """How a program ended and what it answered."""
@@ -55,7 +101,7 @@ class Ran:
 def boxed(
     source: str,
     *arguments: str,
-    layers: Layers | None = None,
+    layers: Layers = ALL,
     limits: Limits = SMALL,
     mounts: Sequence[Mount] = (),
     check: Callable[[], None] = nothing,

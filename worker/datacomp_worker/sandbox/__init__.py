@@ -6,12 +6,13 @@ There is no way to run it bare: where the sandbox does not hold, `require_sandbo
 from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.cgroup import find as find_cgroup
 from datacomp_worker.sandbox.filters import Scored, score_in_sandbox
-from datacomp_worker.sandbox.limits import Layers, Limits, SandboxSettings
+from datacomp_worker.sandbox.layers import Layer, without
+from datacomp_worker.sandbox.limits import Limits, SandboxSettings
 from datacomp_worker.sandbox.selftest import require_sandbox, self_test
 
 __all__ = [
     "Cgroup",
-    "Layers",
+    "Layer",
     "Limits",
     "SandboxSettings",
     "Scored",
@@ -19,4 +20,5 @@ __all__ = [
     "require_sandbox",
     "score_in_sandbox",
     "self_test",
+    "without",
 ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from datacomp.problems import PlatformFault
-from datacomp_worker.sandbox.limits import Layers, Limits
+from datacomp_worker.sandbox.layers import Layer, Layers
+from datacomp_worker.sandbox.limits import Limits
 from datacomp_worker.sandbox.mounts import Mount, binds, runtime
 
 NOBODY = "65534"
@@ -73,15 +75,30 @@ def command_line(box: Box, limits: Limits, layers: Layers, seccomp: int) -> list
     """The whole command. `seccomp` is the descriptor from which bubblewrap reads the filter."""
     inner = _inner(box, limits, layers, seccomp)
     way = entry()
-    if way is Entry.USER or not layers.real_uid:
-        return inner
-    dropped = [*_become(str(FIRST_UID + secrets.randbelow(UIDS))), *inner]
-    return dropped if way is Entry.CONTAINER_ROOT else [*_outer(box, layers), *dropped]
+    if way is Entry.USER or Layer.REAL_UID not in layers:
+        return [*_no_core(layers), *inner]
+    dropped = [*_become(str(FIRST_UID + secrets.randbelow(UIDS)), layers), *inner]
+    entered = dropped if way is Entry.CONTAINER_ROOT else [*_outer(box, layers), *dropped]
+    return [*_no_core(layers), *entered]
 
 
-def _become(uid: str) -> list[str]:
-    drop = ["--clear-groups", "--inh-caps", "-all", "--bounding-set", "-all", "--no-new-privs", "--pdeathsig", "KILL"]
-    return [program("setpriv"), "--reuid", uid, "--regid", uid, *drop, "--"]
+def _no_core(layers: Layers) -> list[str]:
+    """A crash leaves no core, and wakes no handler of the host's.
+
+    Where `kernel.core_pattern` is a pipe, the kernel starts that program outside, as root, whatever the limit, but for
+    a limit of one byte (fs/coredump.c). It is set out here, because inside seccomp refuses to change it.
+    """
+    if Layer.CORE not in layers:
+        return []
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    bytes_ = 0 if most == 0 else 1
+    return [program("prlimit"), f"--core={bytes_}:{bytes_}", "--"]
+
+
+def _become(uid: str, layers: Layers) -> list[str]:
+    drop = ["--clear-groups", "--inh-caps", "-all", "--bounding-set", "-all", "--no-new-privs"]
+    life = ["--pdeathsig", "KILL"] if Layer.DIES_WITH_WORKER in layers else []
+    return [program("setpriv"), "--reuid", uid, "--regid", uid, *drop, *life, "--"]
 
 
 def _outer(box: Box, layers: Layers) -> list[str]:
@@ -90,55 +107,75 @@ def _outer(box: Box, layers: Layers) -> list[str]:
     It has a process namespace too: when the worker dies, the kernel ends that with all that is in it, whereas this
     bubblewrap has no right to signal the inner one, which is another user's.
     """
-    alone = ["--die-with-parent", *(["--unshare-pid"] if layers.processes else [])]
-    given = binds(_in_place(box.mounts), read_only=layers.read_only)
+    alone = ["--die-with-parent"] if Layer.DIES_WITH_WORKER in layers else []
+    alone += ["--unshare-pid"] if Layer.PROCESSES in layers else []
+    given = binds(_in_place(box.mounts), read_only=Layer.READ_ONLY in layers)
     keep = ["--bind", "/proc", "/proc", "--dev-bind", "/dev", "/dev", "--dir", "/tmp"]  # noqa: S108
-    return [program("bwrap"), *alone, *runtime(), *given, *keep, "--"]
+    return [program("bwrap"), *alone, *_root(layers), *given, *keep, "--"]
 
 
 def _in_place(mounts: Sequence[Mount]) -> list[Mount]:
     return [Mount(mount.source.resolve(), mount.source.resolve()) for mount in mounts]
 
 
-def _inner(box: Box, limits: Limits, layers: Layers, seccomp: int) -> list[str]:
-    shut = ["--unshare-user", "--disable-userns", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-    shut += ["--unshare-net"] if layers.network else []
+def _root(layers: Layers) -> list[str]:
+    host = [] if Layer.PRIVATE_ROOT in layers else ["/etc", "/home", "/run", "/var"]
+    return [*runtime(), *(word for path in host for word in ("--ro-bind", path, path))]
+
+
+_SHUT: dict[Layer, list[str]] = {
+    Layer.USER_NAMESPACE: ["--unshare-user"],
+    Layer.NO_NESTING: ["--disable-userns"],
+    Layer.IPC: ["--unshare-ipc"],
+    Layer.UTS: ["--unshare-uts", "--hostname", "sandbox"],
+    Layer.CGROUP_NAMESPACE: ["--unshare-cgroup-try"],
+    Layer.NETWORK: ["--unshare-net"],
+    Layer.PROCESSES: ["--unshare-pid"],
     # Bubblewrap's own first process would have no seccomp program, and could be rewritten through /proc/1/mem.
-    shut += ["--unshare-pid", "--as-pid-1"] if layers.processes else []
-    who = ["--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--cap-drop", "ALL", "--clearenv"]
-    life = ["--die-with-parent", "--new-session", "--chdir", "/tmp"]  # noqa: S108
+    Layer.FIRST_PROCESS: ["--as-pid-1"],
+    Layer.NOBODY: ["--uid", NOBODY, "--gid", NOBODY],
+    Layer.NO_CAPABILITIES: ["--cap-drop", "ALL"],
+    Layer.CLEAR_ENVIRONMENT: ["--clearenv"],
+    Layer.DIES_WITH_WORKER: ["--die-with-parent"],
+    Layer.OWN_SESSION: ["--new-session"],
+}
+
+
+def _inner(box: Box, limits: Limits, layers: Layers, seccomp: int) -> list[str]:
+    shut = [word for layer, words in _SHUT.items() if layer in layers for word in words]
     variables = [word for name, value in _environment(box, limits).items() for word in ("--setenv", name, value)]
-    seen = [*runtime(), *binds(box.mounts, read_only=layers.read_only)]
     # Its own /tmp comes first: the interpreter or the pool may lie under the host's.
-    filesystem = [*_own_filesystems(limits, layers), *seen]
-    filesystem += ["--remount-ro", "/", "--remount-ro", "/dev"] if layers.read_only else []
-    guard = ["--seccomp", str(seccomp)] if layers.seccomp else []
-    bounds = _rlimits(limits) if layers.rlimits else []
-    return [program("bwrap"), *shut, *who, *life, *variables, *filesystem, *guard, "--", *bounds, *box.command]
+    seen = [*_own_filesystems(limits, layers), *_root(layers)]
+    seen += [*binds(box.mounts, read_only=Layer.READ_ONLY in layers), "--chdir", "/tmp"]  # noqa: S108
+    sealed = ["--remount-ro", "/", "--remount-ro", "/dev"] if Layer.SEALED_ROOT in layers else []
+    guard = ["--seccomp", str(seccomp)] if Layer.SECCOMP in layers else []
+    bounds = _rlimits(limits, layers)
+    return [program("bwrap"), *shut, *variables, *seen, *sealed, *guard, "--", *bounds, *box.command]
 
 
-def _rlimits(limits: Limits) -> list[str]:
+def _rlimits(limits: Limits, layers: Layers) -> list[str]:
     """Set inside the user namespace, where the process limit counts only the sandbox's own processes."""
     bounds = {
-        "core": 0,
-        "nofile": limits.descriptors,
-        "fsize": limits.file_bytes,
-        "nproc": limits.processes,
-        "memlock": 0,
-        "msgqueue": 0,
-        "sigpending": 1024,
-        "data": limits.memory,
-        "as": limits.memory + limits.mapped,
-        "cpu": math.ceil(limits.seconds) * (os.cpu_count() or 1) + 1,
+        Layer.NOFILE: limits.descriptors,
+        Layer.FSIZE: limits.file_bytes,
+        Layer.NPROC: limits.processes,
+        Layer.MEMLOCK: 0,
+        Layer.MSGQUEUE: 0,
+        Layer.SIGPENDING: 1024,
+        Layer.DATA: limits.memory,
+        Layer.AS: limits.memory + limits.mapped,
+        Layer.CPU: math.ceil(limits.seconds) * (os.cpu_count() or 1) + 1,
+        Layer.RTPRIO: 0,
+        Layer.NICE: 0,
     }
-    return [program("prlimit"), *(f"--{name}={value}:{value}" for name, value in bounds.items()), "--"]
+    words = [f"--{layer.removeprefix('limit-')}={n}:{n}" for layer, n in bounds.items() if layer in layers]
+    return [program("prlimit"), *words, "--"] if words else []
 
 
 def _own_filesystems(limits: Limits, layers: Layers) -> list[str]:
-    size = ["--size", str(limits.tmp_bytes)] if layers.small_tmp else []
+    size = ["--size", str(limits.tmp_bytes)] if Layer.SMALL_TMP in layers else []
     own = ["--proc", "/proc", "--dev", "/dev", *size, "--tmpfs", "/dev/shm", *size, "--tmpfs", "/tmp"]  # noqa: S108
-    # A shared mapping of /dev/zero would be memory that nobody counts.
-    return [*own, "--dev-bind", "/dev/null", "/dev/zero"]
+    return [*own, *(["--dev-bind", "/dev/null", "/dev/zero"] if Layer.NO_ZERO in layers else [])]
 
 
 def _environment(box: Box, limits: Limits) -> dict[str, str]:

@@ -18,7 +18,8 @@ from datacomp.pool.pool import METADATA
 from datacomp.problems import BadInput, DatacompError, PlatformFault, Problem
 from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.command import Box
-from datacomp_worker.sandbox.limits import MIB, Layers, Limits
+from datacomp_worker.sandbox.layers import ALL, Layers
+from datacomp_worker.sandbox.limits import MIB, Limits
 from datacomp_worker.sandbox.log import printable
 from datacomp_worker.sandbox.mounts import Mount, require_readable
 from datacomp_worker.sandbox.process import RESULT_FD, End, Outcome, nothing, run
@@ -49,7 +50,7 @@ def score_in_sandbox(
     tick: Callable[[int], None] = lambda rows: None,
     check: Callable[[], None] = nothing,
     cgroup: Cgroup | None = None,
-    layers: Layers | None = None,
+    layers: Layers = ALL,
 ) -> Scored:
     """Run the filter file `code` over `pool`.
 

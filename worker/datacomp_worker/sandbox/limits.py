@@ -1,4 +1,4 @@
-"""What participants' code may use, and which layers of the sandbox are up."""
+"""What participants' code may use."""
 
 from __future__ import annotations
 
@@ -39,26 +39,6 @@ class Limits:
     """Open files of one process."""
     threads: int = 2
     """Threads that numeric libraries are told to use."""
-
-
-@dataclass(frozen=True)
-class Layers:
-    """The sandbox's layers. All are up outside the tests that prove what each is for."""
-
-    network: bool = True
-    """A network namespace of its own."""
-    processes: bool = True
-    """A process namespace of its own."""
-    rlimits: bool = True
-    seccomp: bool = True
-    watchdog: bool = True
-    """Counts the tree's memory and files."""
-    real_uid: bool = True
-    """Started by root: become an unprivileged user before anything else."""
-    small_tmp: bool = True
-    """Bounded /tmp and /dev/shm."""
-    read_only: bool = True
-    """The root, /dev and every mount are read-only."""
 
 
 class SandboxSettings(BaseSettings):

@@ -16,7 +16,8 @@ from datacomp.problems import DatacompError, PlatformFault
 from datacomp_worker.sandbox import seccomp, tree
 from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.command import Box, command_line
-from datacomp_worker.sandbox.limits import Layers, Limits
+from datacomp_worker.sandbox.layers import ALL, Layer, Layers
+from datacomp_worker.sandbox.limits import Limits
 from datacomp_worker.sandbox.log import BoundedLog
 
 BLOCK = 1 << 16
@@ -47,6 +48,8 @@ class Outcome:
     seconds: float
     peak_memory: int
     log: str
+    blind: bool = False
+    """Whether this process was not allowed to count the files that the tree made."""
 
 
 def nothing() -> None:
@@ -58,7 +61,7 @@ def run(
     limits: Limits,
     *,
     feed: Feed,
-    layers: Layers | None = None,
+    layers: Layers = ALL,
     cgroup: Cgroup | None = None,
     check: Callable[[], None] = nothing,
 ) -> Outcome:
@@ -68,7 +71,6 @@ def run(
     `check` is called ten times a second and may raise. Whatever happens, the whole tree is dead on return;
     `PlatformFault` `sandbox-leak` when it would not die, `sandbox-missing` when the sandbox cannot be started.
     """
-    layers = layers or Layers()
     with ExitStack() as stack:
         group = stack.enter_context(cgroup.child(limits)) if cgroup else None
         results, results_in = _pipe(stack)
@@ -83,7 +85,7 @@ def run(
             stdout=log_in,
             stderr=log_in,
             pass_fds=(results_in.fileno(), guard.fileno()),
-            env={},
+            env={} if Layer.CLEAR_ENVIRONMENT in layers else None,
             cwd="/",
         )
         watch = _Watch(process, limits, layers)
@@ -95,13 +97,22 @@ def run(
             error.log_tail = watch.log.text()
             raise
         finally:
-            gone = tree.end(process.pid)
-            code = process.wait()
-        if not gone:
-            raise PlatformFault.of("sandbox-leak", "processes of the sandbox outlived it", where=str(process.pid))
+            code = _end(process)
         if group and group.ran_out_of_memory():
             end = End.MEMORY
-        return Outcome(end, _exit_status(code), watch.seconds(), watch.peak, watch.log.text())
+        return Outcome(end, _exit_status(code), watch.seconds(), watch.peak, watch.log.text(), blind=watch.blind)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End the tree and return its exit code; `PlatformFault` `sandbox-leak` when it does not die within ten seconds."""
+    gone = tree.end(process.pid)
+    try:
+        code = process.wait(tree.TEARDOWN_SECONDS)
+    except subprocess.TimeoutExpired:
+        gone = False
+    if not gone:
+        raise PlatformFault.of("sandbox-leak", "processes of the sandbox outlived it", where=str(process.pid))
+    return code
 
 
 def _exit_status(code: int) -> int:
@@ -134,6 +145,7 @@ class _Watch:
         self.started = time.monotonic()
         self.log = BoundedLog(limits.log_kept)
         self.peak = 0
+        self.blind = False
         self._looked = self.started
 
     def seconds(self) -> float:
@@ -160,23 +172,25 @@ class _Watch:
                     return End.EXITED
 
     def _exceeded(self, check: Callable[[], None]) -> End | None:
-        if self.log.total > self.limits.log_bytes:
+        if self.log.total > self.limits.log_bytes and Layer.LOG_BOUND in self.layers:
             return End.LOG_FLOOD
         now = time.monotonic()
         if now - self._looked < TICK:
             return None
         self._looked = now
         check()
-        if now - self.started > self.limits.seconds:
+        if now - self.started > self.limits.seconds and Layer.WALL_CLOCK in self.layers:
             return End.TIMEOUT
-        return self._look_at_tree() if self.layers.watchdog else None
+        return self._look_at_tree()
 
     def _look_at_tree(self) -> End | None:
         family = tree.descendants(self.process.pid)
-        memory = tree.private_memory(family)
+        memory = tree.memory(family)
         self.peak = max(self.peak, memory)
-        if memory > self.limits.memory:
+        if memory > self.limits.memory and Layer.WATCHED_MEMORY in self.layers:
             return End.MEMORY
-        if family and tree.files_in(family[-1], ("/tmp", "/dev/shm")) > self.limits.tmp_files:  # noqa: S108
-            return End.FILES
-        return None
+        try:
+            files = tree.files_in(family[-1], ("/tmp", "/dev/shm")) if family else 0  # noqa: S108
+        except PermissionError:
+            self.blind, files = True, 0
+        return End.FILES if files > self.limits.tmp_files and Layer.WATCHED_FILES in self.layers else None

@@ -14,7 +14,8 @@ from datacomp.problems import PlatformFault
 from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.command import Box
 from datacomp_worker.sandbox.filters import PYTHON, not_started
-from datacomp_worker.sandbox.limits import MIB, Layers, Limits
+from datacomp_worker.sandbox.layers import ALL, Layers
+from datacomp_worker.sandbox.limits import MIB, Limits
 from datacomp_worker.sandbox.mounts import Mount
 from datacomp_worker.sandbox.process import RESULT_FD, End, run
 
@@ -41,7 +42,7 @@ def require_sandbox(cgroup: Cgroup | None = None) -> None:
         raise PlatformFault.of("sandbox-missing", message, where=os.uname().nodename, hint=hint)
 
 
-def self_test(*, layers: Layers | None = None, cgroup: Cgroup | None = None) -> list[str]:
+def self_test(*, layers: Layers = ALL, cgroup: Cgroup | None = None) -> list[str]:
     """What does not hold: nothing, if all is well. `PlatformFault` `sandbox-missing` when nothing runs at all."""
     answer = bytearray()
 
@@ -62,6 +63,9 @@ def self_test(*, layers: Layers | None = None, cgroup: Cgroup | None = None) -> 
     if outcome.end is not End.EXITED or outcome.code:
         raise not_started(outcome)
     try:
-        return _Report.model_validate_json(bytes(answer)).trouble
+        trouble = _Report.model_validate_json(bytes(answer)).trouble
     except ValidationError as error:
         raise not_started(outcome) from error
+    if outcome.blind:
+        trouble.append("files: the worker may not count them (it lacks CAP_SYS_PTRACE; an ordinary user needs none)")
+    return trouble

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import cache
 from pathlib import Path
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 TEARDOWN_SECONDS = 5.0
 
 
@@ -34,21 +34,42 @@ def _parent(pid: int) -> int | None:
     return None if state == "Z" else int(parent)
 
 
-def private_memory(pids: list[int]) -> int:
-    """Resident bytes that no file backs, summed over processes."""
-    total = 0
-    for pid in pids:
-        try:
-            _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-        except (OSError, ValueError):
-            continue
-        total += (int(resident) - int(shared)) * PAGE
-    return total
+def memory(pids: list[int]) -> int:
+    """Bytes that the processes `pids`, which share one network namespace, hold: memory that no file backs, resident or
+    swapped out, their page tables, and what the kernel may keep for their sockets."""
+    return sum(_private(pid) for pid in pids) + (_sockets(pids[-1]) * _socket_buffer() if pids else 0)
+
+
+def _private(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:  # it ended meanwhile
+        return 0
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    return sum(1024 * int(fields[name].split()[0]) for name in ("RssAnon", "VmSwap", "VmPTE") if name in fields)
+
+
+def _sockets(pid: int) -> int:
+    """How many sockets there are in the network namespace of process `pid`, those on their way in messages included;
+    0 where it is still the host's."""
+    try:
+        if os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino:
+            return 0
+        first = Path(f"/proc/{pid}/net/sockstat").read_text().partition("\n")[0]
+    except OSError:
+        return 0
+    return int(first.split()[-1])
+
+
+@cache
+def _socket_buffer() -> int:
+    """The most that the kernel keeps of one socket's unread messages."""
+    return 2 * int(Path("/proc/sys/net/core/wmem_max").read_text())
 
 
 def files_in(pid: int, directories: tuple[str, ...]) -> int:
-    """How many files lie on the file systems that process `pid` sees at `directories`; 0 where we may not look, and
-    where it still sees the host's."""
+    """How many files lie on the file systems that process `pid` sees at `directories` (extended attributes count as
+    files); 0 where it still sees the host's. PermissionError where we may not look."""
     total = 0
     for directory in directories:
         seen = f"/proc/{pid}/root{directory}"
@@ -56,7 +77,9 @@ def files_in(pid: int, directories: tuple[str, ...]) -> int:
             if os.stat(seen).st_dev != os.stat(directory).st_dev:
                 status = os.statvfs(seen)
                 total += status.f_files - status.f_ffree
-        except OSError:
+        except PermissionError:
+            raise
+        except OSError:  # it ended meanwhile
             continue
     return total
 
