@@ -39,7 +39,7 @@ def add_column(directory: Path, file: Path, name: str | None = None) -> tuple[Co
     for source, target in names.items():
         values = _spread(table.column(source), rows, pool.rows, f"{file.name}: {source}")
         column = write_column(directory / PACK / "columns", target, values)
-        columns.append(column.model_copy(update={"added": True}))
+        columns.append(column.as_added())
     manifest = pool.manifest.with_columns(columns)
     if manifest != pool.manifest:
         write_manifest(directory, manifest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,14 @@ def join_groups(directory: Path, groups: Groups, standing: PoolManifest, recipe:
     for parts in groups.values():
         _write_group(writer, parts)
     made_with = standing.made_with | {group: recipe.groups[group] for group in groups}
-    return standing.with_columns(writer.columns).model_copy(update={"made_with": made_with})
+    return replace(standing.with_columns(writer.columns), made_with=made_with)
 
 
 def write_manifest(directory: Path, manifest: PoolManifest) -> None:
     """Put a pool's manifest in place, whole or not at all."""
     path = directory / PACK / MANIFEST
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(manifest.model_dump_json(indent=1))
+    temporary.write_text(manifest.text())
     temporary.replace(path)
 
 
