@@ -43,7 +43,7 @@ def add_similarity(
             block = own[start : start + size]
             found[part.start + start : part.start + start + len(block)] = nearest_cosine(Rows.of(block), images)
             report("comparing", part.start + start + len(block), pool.rows)
-    column = write_column(directory / PACK / "columns", EVAL_SIMILARITY, found).model_copy(update={"added": True})
+    column = write_column(directory / PACK / "columns", EVAL_SIMILARITY, found).as_added()
     manifest = pool.manifest.with_columns([column])
     write_manifest(directory, manifest)
     return manifest.digest
