@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from datacomp.problems import BadInput
 
 LOCAL_HEADER = 30
 """Bytes of a zip entry's fixed header; lengths of name and extra field are its last two 16-bit words."""
+LONGEST = 1 << 16
+"""Bytes of an array's header, far more than a plain array's has."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,23 @@ def _member(file: Any, info: zipfile.ZipInfo) -> Member:
     file.seek(info.header_offset)
     name_length, extra_length = struct.unpack("<HH", file.read(LOCAL_HEADER)[26:30])
     file.seek(info.header_offset + LOCAL_HEADER + name_length + extra_length)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    start = file.tell()
+    lead = file.read(12)
+    length = struct.unpack("<H", lead[8:10])[0] + 10 if lead[6] == 1 else struct.unpack("<I", lead[8:12])[0] + 12
+    file.seek(start)
+    shape, fortran, dtype = _parsed(file.read(min(length, LONGEST)))
     if fortran or dtype.hasobject:
         raise ValueError(f"{info.filename} is not a plain row-major array")
-    return Member(info.filename.removesuffix(".npy"), dtype, shape, file.tell(), info.CRC)
+    return Member(info.filename.removesuffix(".npy"), dtype, shape, start + length, info.CRC)
+
+
+@lru_cache(4096)
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of an array. NumPy compiles every header as Python, and a pool's shards have the same."""
+    file = io.BytesIO(header)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
 
 
 def map_member(path: Path, member: Member) -> npt.NDArray[Any]:
