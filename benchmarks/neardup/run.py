@@ -100,10 +100,11 @@ def ours(x: np.ndarray, uids: np.ndarray, scores: np.ndarray, keep: str, *, own_
     from datacomp import uids as u
     from datacomp_filters.neardup import Cells, cells, deduplicate
     from datacomp_filters.neardup.rows import Rows
+    from datacomp_filters.neardup.sketch import Sketches
 
     found = None
     if own_cell:
-        built = cells.build(Rows.of(x), u.order(uids))
+        built = cells.build(Sketches.of(Rows.of(x)), u.order(uids), THRESHOLD)
         found = Cells(built.centroids, np.where(np.arange(built.nearest.shape[1]) == 0, built.nearest, np.int32(-1)))
     decision = deduplicate(x, uids, scores, threshold=THRESHOLD, keep=keep, cells=found)
     low, high = decision.recall.interval()

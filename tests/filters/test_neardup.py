@@ -4,14 +4,17 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datacomp.uids import UID_DTYPE
-from datacomp_filters.neardup import deduplicate, wilson
+from datacomp_filters.neardup import cells, compare, deduplicate, sketch, wilson
 from datacomp_filters.neardup import keep as keep_rules
 from datacomp_filters.neardup.rows import Rows, identical_groups
+from datacomp_filters.neardup.sketch import Sketches
 
 N, D = 5000, 64
 THRESHOLD = 0.95
@@ -73,6 +76,14 @@ def exact(x: np.ndarray, uids: np.ndarray, scores: np.ndarray, keep: str) -> np.
     return removed
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_cells() -> Iterator[None]:
+    """Ten cells of five thousand rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "ROWS_PER_CELL", 500)
+        yield
+
+
 @pytest.fixture(scope="module", params=[2])
 def pool(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return planted(request.param)
@@ -120,16 +131,56 @@ def test_small_blocks_give_the_same_answer(
     pool: tuple[np.ndarray, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = deduplicate(*pool, threshold=THRESHOLD)
-    monkeypatch.setattr(keep_rules, "SIDE", 97)
+    monkeypatch.setattr(compare, "SIDE", 97)
+    monkeypatch.setattr(keep_rules, "SMALLEST", 97)
     monkeypatch.setattr(keep_rules, "ROWS_PER_CELL_AND_BLOCK", 40)
     monkeypatch.setattr(keep_rules, "MOST_PAIRS", 300)
     assert (deduplicate(*pool, threshold=THRESHOLD).removed == first.removed).all()
 
 
+def test_whole_products_of_dense_tiles_give_the_same_answer(
+    pool: tuple[np.ndarray, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = deduplicate(*pool, threshold=THRESHOLD)
+    monkeypatch.setattr(compare, "DENSE", -1)
+    again = deduplicate(*pool, threshold=THRESHOLD, scratch=tmp_path)
+    assert (again.removed == first.removed).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["sketches.npy"]
+
+
+def sketched(x: np.ndarray) -> Sketches:
+    return Sketches.of(Rows.of(x))
+
+
+def test_distances_of_sketches_are_exact(pool: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    some = sketched(pool[0][:300])
+    points = some.points.astype(np.int64)
+    distances = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    every = np.arange(300)
+    assert (sketch.nearness(some.left(every), some.right(every)) == -distances).all()
+
+
+def test_no_near_pair_is_dismissed_by_its_sketches(pool: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    x = pool[0]
+    wide = x.astype(np.float64)
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    near = wide @ wide.T >= THRESHOLD
+    some, every = sketched(x), np.arange(len(x))
+    kept = sketch.nearness(some.left(every), some.right(every)) >= -sketch.reach(THRESHOLD)
+    assert near[kept].sum() == near.sum() > 2 * len(x) // 5 + len(x)
+    assert kept.sum() < 0.01 * kept.size
+
+
+def test_rows_made_to_have_long_sketches_are_shortened() -> None:
+    worst = np.linalg.svd(sketch._signs(768), full_matrices=False)[0][:, 0]
+    assert 2000**2 < sketched(worst.astype(np.float16)[None]).squares[0] < 2048**2
+
+
 THREADS = """
 import sys; sys.path.insert(0, {here!r})
 from test_neardup import planted, THRESHOLD
-from datacomp_filters.neardup import deduplicate
+from datacomp_filters.neardup import cells, deduplicate
+cells.ROWS_PER_CELL = 500
 import faiss, hashlib
 faiss.omp_set_num_threads({threads})
 d = deduplicate(*planted(1), threshold=THRESHOLD)
@@ -139,7 +190,7 @@ print(hashlib.sha256(d.removed.tobytes()).hexdigest(), d.cells_digest)
 
 def test_threads_do_not_matter() -> None:
     answers = set()
-    for threads in ("1", "2", "4"):
+    for threads in ("1", "3"):
         code = THREADS.format(here=os.path.dirname(__file__), threads=threads)
         environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -209,3 +260,15 @@ def test_nothing_to_compare() -> None:
     decision = deduplicate(np.zeros((2, 4), np.float16), np.zeros(2, UID_DTYPE), np.zeros(2), threshold=0.9)
     assert not decision.removed.any()
     assert decision.recall.interval() == (0.0, 1.0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_decides_the_same(
+    pool: tuple[np.ndarray, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sketch._gpu() is not None, "FAISS sees no GPU: install datacomp[gpu] on a machine with one"
+    on_gpu = deduplicate(*pool, threshold=THRESHOLD)
+    monkeypatch.setattr(sketch, "_gpu", lambda: None)
+    on_cpu = deduplicate(*pool, threshold=THRESHOLD)
+    assert (on_gpu.removed == on_cpu.removed).all()
+    assert on_gpu.cells_digest == on_cpu.cells_digest

@@ -1,12 +1,14 @@
-"""Spherical k-means cells: near rows share one, so that only rows of one cell are compared.
+"""K-means cells of sketches: near rows share one, so that only rows of one cell are compared.
 
-A row is in its two nearest cells, and in further ones that are nearly as near: a row between many cells would else
-miss its neighbours.
+Every row is in the cell whose centroid is nearest, its own, and a guest in each cell that a near row may own. Two near
+rows on either side of the plane between two centroids lie within their distance of each other of the plane, the
+nearer within half of that; along one direction of many, the distance is seldom more than a few standard deviations.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,27 +16,31 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from datacomp_filters.neardup.rows import BLOCK, Half, Indices, Rows
+from datacomp_filters.neardup.progress import Tick, unheard
+from datacomp_filters.neardup.rows import Indices
+from datacomp_filters.neardup.sketch import SCALE, WIDTH, Single, Sketches, Whole, nearness
 
-ROWS_PER_CELL = 500
-MOST_CELLS = 6
+ROWS_PER_CELL = 2000
+MOST_CELLS = 8
 """Cells of one row."""
-SLACK = 0.05
-"""A cosine that is lower than the best by no more is nearly as near: two rows at cosine 0.95 in general position
-differ by less in their cosines to any centroid."""
+DEVIATIONS = 2.5
+"""A row is a guest up to this far from the plane, in standard deviations of the distance of two rows at the threshold
+along one direction."""
 SAMPLE_PER_CELL = 128
 ITERATIONS = 8
 SEED = 20_230_427
+PRODUCTS = 1 << 21
+"""Distances to centroids held at a time."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Each row's nearest cells."""
+    """Each row's cells."""
 
-    centroids: Half
-    """Shape (k, d)."""
+    centroids: Whole
+    """Shape (k, WIDTH), among sketches."""
     nearest: npt.NDArray[np.int32]
-    """Shape (n, c): from the nearest on; -1 where there is none."""
+    """Shape (n, c): its own, then those where it is a guest, from the nearest on; -1 where there is none."""
 
     @property
     def count(self) -> int:
@@ -46,34 +52,37 @@ class Cells:
         ids = np.ascontiguousarray(self.nearest[by_uid].astype("<i4"))
         return hashlib.sha256(f"{self.count}\n".encode() + ids.tobytes()).hexdigest()
 
-    def members(self, rows: Indices) -> Iterator[tuple[int, Indices]]:
-        """Cell by cell its id and those of the given rows that are in it, in the given order."""
+    def members(self, rows: Indices) -> Iterator[tuple[int, Indices, Indices]]:
+        """Cell by cell its id, those of the given rows that it owns, in the given order, and its guests among them.
+        Every pair of rows that share a cell which owns one of them is to be compared there."""
         cell = self.nearest[rows].T.reshape(-1)
-        place = np.tile(np.arange(len(rows)), self.nearest.shape[1])
-        inside = cell >= 0
-        cell, place = cell[inside], place[inside]
-        order = np.lexsort((place, cell))
+        inside = np.flatnonzero(cell >= 0)
+        order = inside[np.argsort(cell[inside], kind="stable")]
         bounds = np.flatnonzero(np.diff(cell[order])) + 1
         for part in np.split(order, bounds):
             if part.size:
-                yield int(cell[part[0]]), rows[place[part]]
+                owned = np.searchsorted(part, len(rows))  # places count through all own cells first
+                yield int(cell[part[0]]), rows[part[:owned]], rows[part[owned:] % len(rows)]
 
 
-def build(rows: Rows, by_uid: Indices) -> Cells:
-    """Train centroids on a sample and assign every usable row. Depends on `by_uid`, the usable rows in uid order, and
-    not on the order of rows or the number of threads."""
-    count = max(1, round(len(by_uid) / ROWS_PER_CELL))
+def build(sketches: Sketches, by_uid: Indices, threshold: float, tick: Tick = unheard) -> Cells:
+    """Train centroids on a sample of the usable rows `by_uid`, in uid order, and give these rows their cells, so that
+    rows whose cosine is at least `threshold` share one. Depends neither on the order of rows nor on threads. `tick`
+    hears of rows."""
+    count = max(1, round(min(len(by_uid) / ROWS_PER_CELL, math.sqrt(len(by_uid)))))
     if count == 1:
-        nearest = np.full((len(rows.features), 1), -1, np.int32)
+        nearest = np.full((len(sketches.points), 1), -1, np.int32)
         nearest[by_uid, 0] = 0
-        return Cells(np.zeros((1, rows.features.shape[1]), np.float16), nearest)
+        return Cells(np.zeros((1, WIDTH), np.int16), nearest)
     sample = np.random.default_rng(SEED).choice(len(by_uid), min(len(by_uid), count * SAMPLE_PER_CELL), replace=False)
-    centroids = train(rows.unit(by_uid[np.sort(sample)]), count)
-    return Cells(centroids, assign(rows, centroids))
+    centroids = train(sketches.points[by_uid[np.sort(sample)]].astype(np.float32), count)
+    slack = DEVIATIONS * SCALE * math.sqrt((2 - 2 * threshold) / WIDTH)
+    return Cells(centroids, assign(sketches, by_uid, centroids, slack, tick))
 
 
-def train(points: npt.NDArray[np.float32], count: int) -> Half:
-    """Centroids of unit points by FAISS, rounded to float16 so that distances to them are exact. Shape (count, d)."""
+def train(points: Single, count: int) -> Whole:
+    """Centroids of sketches by FAISS, rounded to whole numbers so that distances to them are exact. Shape (count,
+    WIDTH). On one processor wherever it runs: the cells of a GPU's machine are those of any other."""
     import faiss
 
     with _one_thread():
@@ -81,13 +90,12 @@ def train(points: npt.NDArray[np.float32], count: int) -> Half:
             points.shape[1],
             count,
             niter=ITERATIONS,
-            spherical=True,
             seed=SEED % (1 << 31),
             max_points_per_centroid=SAMPLE_PER_CELL,
             min_points_per_centroid=1,
         )
         kmeans.train(points)
-    return np.asarray(kmeans.centroids, np.float32).reshape(count, -1).astype(np.float16)
+    return np.rint(np.asarray(kmeans.centroids, np.float32).reshape(count, -1)).astype(np.int16)
 
 
 @contextmanager
@@ -103,21 +111,28 @@ def _one_thread() -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def assign(rows: Rows, centroids: Half) -> npt.NDArray[np.int32]:
-    """The nearest cells of every usable row by exact cosines, ties to the lower: two, and up to `MOST_CELLS` within
-    `SLACK` of the best. Shape (n, MOST_CELLS), -1 elsewhere."""
-    targets = centroids.astype(np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", targets, targets))
-    lengths[lengths == 0] = np.inf
-    nearest = np.full((len(rows.features), min(MOST_CELLS, len(centroids))), -1, np.int32)
-    usable = np.flatnonzero(rows.usable)
-    for start in range(0, len(usable), BLOCK):
-        index = usable[start : start + BLOCK]
-        cosines = rows.exact(index) @ targets.T / lengths
-        limit = cosines.max(axis=1) - SLACK
-        for choice in range(nearest.shape[1]):
-            best = cosines.argmax(axis=1)
-            enough = (cosines[np.arange(len(index)), best] >= limit) | (choice < 2)
-            nearest[index[enough], choice] = best[enough]
-            cosines[np.arange(len(index)), best] = -np.inf
+def assign(
+    sketches: Sketches, rows: Indices, centroids: Whole, slack: float, tick: Tick = unheard
+) -> npt.NDArray[np.int32]:
+    """The cells of the given rows by exact distances, ties to the lower: the nearest, and up to `MOST_CELLS` whose
+    plane towards it is no further than `slack`, the nearest planes first. Shape (n, MOST_CELLS), -1 elsewhere."""
+    targets = Sketches.around(centroids)
+    every = np.arange(len(centroids))
+    factor = targets.right(every)
+    gaps = np.sqrt(np.maximum(-nearness(targets.left(every), factor), 1))
+    nearest = np.full((len(sketches.points), min(MOST_CELLS, len(centroids))), -1, np.int32)
+    size = max(1, PRODUCTS // len(centroids))
+    for start in range(0, len(rows), size):
+        index = rows[start : start + size]
+        close = nearness(sketches.left(index), factor)
+        own = close.argmax(axis=1)
+        best = close[np.arange(len(index)), own]
+        row, cell = np.nonzero(close >= best[:, None] - (2 * slack) * gaps[own])
+        planes = (best[row] - close[row, cell]) / gaps[own[row], cell]
+        order = np.lexsort((cell, planes, row))
+        row, cell = row[order], cell[order]
+        choice = np.arange(row.size) - np.searchsorted(row, row)
+        taken = choice < nearest.shape[1]
+        nearest[index[row[taken]], choice[taken]] = cell[taken]
+        tick(len(index))
     return nearest

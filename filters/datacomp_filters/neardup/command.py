@@ -12,6 +12,7 @@ from datacomp.problems import BadInput
 from datacomp.uids import read_subset, unknown_problem, write_subset
 from datacomp_filters.neardup import over_pool
 from datacomp_filters.neardup.engine import Decision
+from datacomp_filters.neardup.progress import Report, silent
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def run_dedup(
     feature: str,
     rank: str,
     keep: str,
-    report: over_pool.Report = over_pool.silent,
+    report: Report = silent,
 ) -> Deduplicated:
     """Write what stays. A sample that goes, goes with all its repeats. `BadInput` for uids that the pool lacks and
     settings that make no sense; `out` is written complete or not at all."""

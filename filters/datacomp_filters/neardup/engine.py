@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,10 @@ from datacomp import uids as u
 from datacomp_filters.neardup import cells as c
 from datacomp_filters.neardup.compare import Comparer
 from datacomp_filters.neardup.keep import RULES, Search
+from datacomp_filters.neardup.progress import Report, counter, silent
 from datacomp_filters.neardup.recall import Recall, measure
 from datacomp_filters.neardup.rows import Bools, Half, Indices, Rows, identical_groups
+from datacomp_filters.neardup.sketch import Sketches
 
 RECALL_SAMPLE = 2000
 
@@ -43,17 +45,20 @@ def deduplicate(
     keep: str = "greedy",
     cells: c.Cells | None = None,
     sample: int = RECALL_SAMPLE,
-    tick: Callable[[int], None] = lambda rows: None,
+    scratch: Path | None = None,
+    report: Report = silent,
 ) -> Decision:
     """Decide which of n rows are near-duplicates (cosine >= threshold) of a better-ranked one.
 
     features: (n, d) float16, may be a memory map; uids: (n,), no repeats; scores: (n,), higher is better, NaN worst,
     ties to the smaller uid. `keep` names a rule of `keep.RULES` (ValueError for another). `cells` takes earlier cells
-    instead of training new ones. The decision depends neither on the order of rows nor on the number of threads.
+    instead of training new ones. `scratch`, a directory, takes what else may not fit in memory. `report` hears of
+    rows, kind of work by kind of work. The decision depends neither on the order of rows nor on the number of
+    threads, nor on the processor, given the cells.
     """
     if keep not in RULES:
         raise ValueError(f"no keep rule {keep!r}; there are {', '.join(RULES)}")
-    rows = Rows.of(features)
+    rows = Rows.of(features, counter(report, "measuring rows", len(features)))
     uid_order = u.order(uids)
     order = _ranking(scores, uid_order)
     rank = np.empty(len(order), np.int64)
@@ -61,14 +66,16 @@ def deduplicate(
     first = identical_groups(features, rank, rows.usable)
     alone = rows.usable & (first == np.arange(len(first)))
     by_uid = uid_order[alone[uid_order]]
-    found = cells or c.build(rows, by_uid)
-    comparer = Comparer(rows, threshold)
+    sketches = Sketches.of(rows, scratch, counter(report, "sketching", len(features)))
+    found = cells or c.build(sketches, by_uid, threshold, counter(report, "finding cells", len(by_uid)))
+    comparer = Comparer(rows, sketches, threshold)
     ranked = order[alone[order]]
-    gone = RULES[keep](Search(comparer, found, tick), ranked)
+    gone = RULES[keep](Search(comparer, found, counter(report, "comparing", len(ranked))), ranked)
     removed = first != np.arange(len(first))
     identical = int(removed.sum())
     removed[ranked[gone]] = True
-    recall = measure(comparer, ranked, gone, by_uid, sample=sample, any_witness=keep == "semdedup")
+    witnesses = keep == "semdedup"
+    recall = measure(comparer, ranked, gone, by_uid, sample=sample, any_witness=witnesses, report=report)
     usable = int(rows.usable.sum())
     return Decision(removed, identical, len(removed) - usable, found, found.digest(uid_order), recall)
 

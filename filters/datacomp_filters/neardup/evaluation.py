@@ -6,7 +6,6 @@ images, and the features must come from the model that made the pool's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,16 @@ from datacomp.pool import Pool
 from datacomp.pool.join import write_column, write_manifest
 from datacomp.pool.manifest import PACK
 from datacomp.problems import BadInput
+from datacomp_filters.neardup.progress import Report, silent
 from datacomp_filters.neardup.rows import Half, Rows
 
 EVAL_FEATURES = "eval_features.npz"
 """The file's name beside a suite's tasks."""
 PRODUCTS = 1 << 24
 """Cosines held at a time."""
-Report = Callable[[str, float, float], None]
 
 
-def add_similarity(
-    directory: Path, features: Path, feature: str, report: Report = lambda what, done, total: None
-) -> str:
+def add_similarity(directory: Path, features: Path, feature: str, report: Report = silent) -> str:
     """Add the column `eval_similarity` to a pool: each row's cosine to the nearest evaluation image, NaN for rows
     without a feature. Returns the pool's new digest. `BadInput` for a file that does not fit the pool."""
     pool = Pool.open(directory)

@@ -1,25 +1,29 @@
 """Keep rules: which rows of a near-duplicate neighbourhood go.
 
-Rows are given in rank order, the best first; a rule returns which of them it removes. Rows in no common cell are never
-compared. Each rule's answer depends only on which pairs are near, never on block sizes or order of work.
+Rows are given in rank order, the best first; a rule returns which of them it removes. Rows of which neither is in
+the other's own cell are never compared. Each rule's answer depends only on which pairs are near, never on block sizes
+or order of work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from datacomp_filters.neardup.cells import Cells
 from datacomp_filters.neardup.compare import Comparer
+from datacomp_filters.neardup.progress import Tick, unheard
 from datacomp_filters.neardup.rows import Bools, Indices
 
-SIDE = 2048
-"""Rows on a side of one comparison."""
-ROWS_PER_CELL_AND_BLOCK = 64
+SMALLEST = 2048
+"""Rows of a block that is not halved further."""
+ROWS_PER_CELL_AND_BLOCK = 256
 MOST_PAIRS = 4_000_000
 """Near pairs held at once; a block with more is halved."""
+
+NONE: Indices = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Search:
 
     comparer: Comparer
     cells: Cells
-    tick: Callable[[int], None] = field(default=lambda rows: None)
+    tick: Tick = unheard
     """Told of rows done."""
 
 
@@ -68,24 +72,19 @@ def _places(search: Search, ranked: Indices) -> Indices:
     return place
 
 
-def _near_pairs(
-    search: Search, ranked: Indices, tick: Callable[[int], None] = lambda rows: None
-) -> Iterator[tuple[Indices, Indices]]:
-    """Near pairs, (better-ranked rows, others), block by block; a pair may come twice. `tick` is told of rows done, by
+def _near_pairs(search: Search, ranked: Indices, tick: Tick = unheard) -> Iterator[tuple[Indices, Indices]]:
+    """Near pairs, (better-ranked rows, others), tile by tile; a pair may come twice. `tick` is told of rows done, by
     the share of memberships in cells that are done."""
+    place = _places(search, ranked)
     memberships, passed, told = max(int((search.cells.nearest[ranked] >= 0).sum()), 1), 0, 0
-    for _, members in search.cells.members(ranked):
-        passed += len(members)
+    for _, own, guests in search.cells.members(ranked):
+        yield from search.comparer.near_pairs_among(own)
+        for a, b in search.comparer.near_pairs(own, guests):
+            swapped = place[a] > place[b]
+            yield np.where(swapped, b, a), np.where(swapped, a, b)
+        passed += len(own) + len(guests)
         tick(passed * len(ranked) // memberships - told)
         told = passed * len(ranked) // memberships
-        for i in range(0, len(members), SIDE):
-            left = members[i : i + SIDE]
-            for j in range(i, len(members), SIDE):
-                right = members[j : j + SIDE]
-                near = search.comparer.near(left, right)
-                a, b = np.nonzero(np.triu(near, 1) if i == j else near)
-                if a.size:
-                    yield left[a], right[b]
 
 
 def _join(best: Indices, left: Indices, right: Indices) -> None:
@@ -118,7 +117,7 @@ class _Greedy:
         if pairs is not None:
             self._resolve(*pairs)
             return self.removed[self.ranked]
-        size = max(SIDE, ROWS_PER_CELL_AND_BLOCK * self.search.cells.count)
+        size = max(SMALLEST, ROWS_PER_CELL_AND_BLOCK * self.search.cells.count)
         for start in range(0, len(self.ranked), size):
             block = self.ranked[start : start + size]
             self._block(block)
@@ -140,31 +139,29 @@ class _Greedy:
     def _against_kept(self, block: Indices) -> None:
         if not self.kept:
             return
-        kept = dict(self.search.cells.members(np.concatenate(self.kept)))
-        for cell, rows in self.search.cells.members(block):
-            for start in range(0, len(rows), SIDE) if cell in kept else ():
-                self._strike(rows[start : start + SIDE], kept[cell])
+        members = self.search.cells.members(np.concatenate(self.kept))
+        kept = {cell: (own, guests) for cell, own, guests in members}
+        for cell, own, guests in self.search.cells.members(block):
+            kept_own, kept_guests = kept.get(cell, (NONE, NONE))
+            self._strike(own, np.concatenate([kept_own, kept_guests]))
+            self._strike(guests, kept_own)
 
     def _strike(self, rows: Indices, kept: Indices) -> None:
         """Remove those of `rows` that are near one of `kept`."""
-        for start in range(0, len(kept), SIDE):
+        for start in range(0, len(kept), SMALLEST):
             rows = rows[~self.removed[rows]]
-            if not rows.size:
-                return
-            near = self.search.comparer.near(rows, kept[start : start + SIDE])
-            self.removed[rows[near.any(axis=1)]] = True
+            for near, _ in self.search.comparer.near_pairs(rows, kept[start : start + SMALLEST]):
+                self.removed[near] = True
 
-    def _pairs_within(
-        self, alive: Indices, tick: Callable[[int], None] = lambda rows: None
-    ) -> tuple[Indices, Indices] | None:
+    def _pairs_within(self, alive: Indices, tick: Tick = unheard) -> tuple[Indices, Indices] | None:
         """All near pairs among `alive`, or None when they are too many to hold."""
-        earlier, later = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        earlier, later = [NONE], [NONE]
         count = 0
         for left, right in _near_pairs(self.search, alive, tick):
             earlier.append(left)
             later.append(right)
             count += len(left)
-            if count > MOST_PAIRS and len(alive) > SIDE:
+            if count > MOST_PAIRS and len(alive) > SMALLEST:
                 return None
         return np.concatenate(earlier), np.concatenate(later)
 

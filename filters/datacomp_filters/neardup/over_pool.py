@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,12 @@ from datacomp.pool import Pool
 from datacomp.problems import BadInput
 from datacomp_filters.neardup.engine import Decision, deduplicate
 from datacomp_filters.neardup.keep import RULES
+from datacomp_filters.neardup.progress import Report, silent
 from datacomp_filters.neardup.rows import Bools, Half, Indices
 
 BLOCK = 1 << 14
 FEATURE = "l14_img"
 RANK = "clip_l14_similarity_score"
-Report = Callable[[str, float, float], None]
-
-
-def silent(what: str, done: float, total: float) -> None:
-    """A report to nobody."""
 
 
 def require_faiss() -> None:
@@ -68,17 +63,10 @@ def decide(
     pool.require_feature(feature)
     require_faiss()
     scores = np.zeros(rows.size) if rank is None else np.asarray(rank)[rows]
-    done = 0
-
-    def tick(more: int) -> None:
-        nonlocal done
-        done = min(done + more, rows.size)
-        report("comparing", done, rows.size)
-
     with tempfile.TemporaryDirectory(prefix="datacomp-dedup-") as folder:
         features = gather(pool, feature, rows, Path(folder) / "features.npy", report)
         uids = np.asarray(pool.uids)[rows]
-        return deduplicate(features, uids, scores, threshold=threshold, keep=keep, tick=tick)
+        return deduplicate(features, uids, scores, threshold=threshold, keep=keep, scratch=Path(folder), report=report)
 
 
 def dedup(

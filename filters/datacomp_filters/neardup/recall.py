@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from datacomp_filters.neardup.compare import Comparer
-from datacomp_filters.neardup.rows import BLOCK, Bools, Indices
+from datacomp_filters.neardup.progress import Report, Tick, counter, silent
+from datacomp_filters.neardup.rows import Bools, Indices
 
 SEED = 20_230_427
-SIDE = 1024
+SIDE = 2048
+"""Rows on a side of one product."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,14 @@ def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[f
 
 
 def measure(
-    comparer: Comparer, ranked: Indices, removed: Bools, by_uid: Indices, *, sample: int, any_witness: bool
+    comparer: Comparer,
+    ranked: Indices,
+    removed: Bools,
+    by_uid: Indices,
+    *,
+    sample: int,
+    any_witness: bool,
+    report: Report = silent,
 ) -> Recall:
     """Brute-force `sample` random rows of `by_uid` against all of them.
 
@@ -60,18 +69,24 @@ def measure(
     queries = by_uid[np.sort(chosen)]
     gone = removed[place[queries]]
     witnesses = ranked if any_witness else ranked[~removed]
-    missed = _with_better_near(comparer, queries[~gone], witnesses, place)
-    return Recall(sampled=len(queries), removed=int(gone.sum()), missed=missed)
+    queries = queries[~gone]
+    tick = counter(report, "measuring recall", len(witnesses) * -(-len(queries) // SIDE))
+    missed = _with_better_near(comparer, queries, witnesses, place, tick)
+    return Recall(sampled=len(gone), removed=int(gone.sum()), missed=missed)
 
 
-def _with_better_near(comparer: Comparer, queries: Indices, witnesses: Indices, place: Indices) -> int:
-    count = 0
+def _with_better_near(comparer: Comparer, queries: Indices, witnesses: Indices, place: Indices, tick: Tick) -> int:
+    found = np.zeros(len(queries), np.bool_)
     for start in range(0, len(queries), SIDE):
         rows = queries[start : start + SIDE]
-        found = np.zeros(len(rows), np.bool_)
-        for begin in range(0, len(witnesses), BLOCK):
-            against = witnesses[begin : begin + BLOCK]
-            better = place[against][None, :] < place[rows][:, None]
-            found |= (comparer.near(rows, against) & better).any(axis=1)
-        count += int(found.sum())
-    return count
+        own = found[start : start + SIDE]
+        for begin in range(0, len(witnesses), SIDE):
+            against = witnesses[begin : begin + SIDE]
+            cosines = comparer.cosines(rows, against)
+            candidates = np.flatnonzero(cosines >= comparer.threshold - comparer.margin)
+            a, b = np.divmod(candidates, len(against))
+            better = (place[against[b]] < place[rows[a]]) & ~own[a]
+            a, b = a[better], b[better]
+            own[a[comparer.decide(rows[a], against[b], cosines[a, b])]] = True
+            tick(len(against))
+    return int(found.sum())

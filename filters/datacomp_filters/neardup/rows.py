@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 8192
+from datacomp_filters.neardup.progress import Tick, unheard
+
+BLOCK = 2048
 LONGEST = 16.0
 """Squared length up to which a row is taken as it is."""
 
@@ -34,15 +36,17 @@ class Rows:
     """Powers of two that rows are multiplied with; 0 for nearly all."""
 
     @classmethod
-    def of(cls, features: Half) -> Rows:
-        """Measure `features`, shape (n, d); ValueError for another dtype or shape."""
+    def of(cls, features: Half, tick: Tick = unheard) -> Rows:
+        """Measure `features`, shape (n, d); ValueError for another dtype or shape. `tick` hears of rows."""
         if features.ndim != 2 or features.dtype != np.float16:
             raise ValueError(f"features are a float16 matrix, not {features.dtype} of shape {features.shape}")
         squares = np.zeros(len(features))
         scales = np.zeros(len(features), np.int8)
         for start in range(0, len(features), BLOCK):
             part = slice(start, start + BLOCK)
-            squares[part], scales[part] = _measure(np.asarray(features[part]))
+            block = np.asarray(features[part])
+            squares[part], scales[part] = _measure(block)
+            tick(len(block))
         return cls(features, squares, scales)
 
     @property
@@ -56,8 +60,11 @@ class Rows:
 
     def unit(self, index: Indices) -> npt.NDArray[np.float32]:
         """Rows of unit length in float32, for finding candidates. Rows without a feature are not to be asked for."""
-        exact = self.exact(index)
-        return (exact / np.sqrt(self.squares[index])[:, None]).astype(np.float32)
+        rows = np.asarray(self.features[index])
+        scales = self.scales[index]
+        wide = (_scaled(rows, scales) if scales.any() else rows).astype(np.float32)
+        wide *= (1 / np.sqrt(self.squares[index])).astype(np.float32)[:, None]
+        return wide
 
 
 def _measure(block: Half) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:

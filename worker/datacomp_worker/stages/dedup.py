@@ -16,6 +16,7 @@ from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import Uids, order, read_subset, to_hex, write_subset
 from datacomp_filters.neardup import Decision, deduplicate, over_pool
+from datacomp_filters.neardup.progress import Report
 from datacomp_worker.stages.base import Reporter, StageContext, StageOutput
 from datacomp_worker.stages.pools import board_pool
 
@@ -44,7 +45,7 @@ def run(context: StageContext) -> StageOutput:
     subset = read_subset(context.input(SUBSET_FILE))
     rows, place = np.unique(_rows(pool, subset), return_inverse=True)
     candidates = gather(pool, rows, setting, context.workspace / "features.npy", report)
-    decision = decide(candidates, setting, report)
+    decision = decide(candidates, setting, context.workspace, report)
     keep = ~decision.removed[place]
     result = _result(decision, setting, keep)
     path = context.workspace / REPORT_FILE
@@ -65,6 +66,15 @@ def _rows(pool: Pool, subset: Uids) -> Indices:
     return rows
 
 
+def heard_by(reporter: Reporter) -> Report:
+    """The engine's progress in rows, as the stage's."""
+
+    def report(what: str, done: float, total: float) -> None:
+        reporter.progress(Progress(done=done, total=total, unit="rows", note=what))
+
+    return report
+
+
 def gather(pool: Pool, rows: Indices, setting: DedupSetting, path: Path, report: Reporter) -> Candidates:
     """Features and rank scores of some rows, ascending; the features go to a file, so that memory stays bounded.
 
@@ -81,22 +91,12 @@ def gather(pool: Pool, rows: Indices, setting: DedupSetting, path: Path, report:
             "column-type", message, where=setting.rank, hint="name a score in the board's dedup.rank"
         )
 
-    def reading(what: str, done: float, total: float) -> None:
-        report.progress(Progress(done=done, total=total, unit="rows", note=what))
-
-    features = over_pool.gather(pool, setting.feature, rows, path, reading)
+    features = over_pool.gather(pool, setting.feature, rows, path, heard_by(report))
     return Candidates(np.asarray(pool.uids)[rows], features, scores)
 
 
-def decide(candidates: Candidates, setting: DedupSetting, report: Reporter) -> Decision:
+def decide(candidates: Candidates, setting: DedupSetting, workspace: Path, report: Reporter) -> Decision:
     """Run the engine, with progress."""
-    done, total = 0, len(candidates.uids)
-
-    def tick(rows: int) -> None:
-        nonlocal done
-        done = min(done + rows, total)
-        report.progress(Progress(done=done, total=total, unit="rows", note="comparing"))
-
     report.check()
     decision = deduplicate(
         candidates.features,
@@ -104,7 +104,8 @@ def decide(candidates: Candidates, setting: DedupSetting, report: Reporter) -> D
         candidates.scores,
         threshold=setting.threshold,
         keep=setting.keep,
-        tick=tick,
+        scratch=workspace,
+        report=heard_by(report),
     )
     report.check()
     return decision
