@@ -1,5 +1,7 @@
 """The heartbeat keeps or loses a run; what a stage raises becomes a typed failure; a lost run writes nothing more."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from datacomp.messages import (
     Stage,
     SubmissionKind,
     Track,
+    Usage,
     ValidateResult,
 )
 from datacomp.problems import BadInput, PlatformFault, Problem
@@ -63,12 +66,14 @@ class Recorder:
         self.finished: list[tuple[object, list[FileRef]]] = []
         self.failed: list[Failure] = []
         self.jobs: list[Job] = []
+        self.usages: list[Usage] = []
 
     def claim(self, worker: str, queues: list[str]) -> Job | None:
         return self.jobs.pop() if self.jobs else None
 
-    def heartbeat(self, job: Job, progress: Progress | None, log: str) -> HeartbeatReply:
+    def heartbeat(self, job: Job, progress: Progress | None, log: str, usage: Usage) -> HeartbeatReply:
         self.beats.append((progress, log))
+        self.usages.append(usage)
         return self.reply()
 
     def fetch(self, job: Job, file: FileRef, to: Path, *, name: str | None = None) -> None:
@@ -78,11 +83,13 @@ class Recorder:
         self.stored.append(name)
         return FileRef(name=name, digest=digest_bytes(path.read_bytes()), size=path.stat().st_size)
 
-    def finish(self, job, result, outputs, environment, log) -> None:
+    def finish(self, job, result, outputs, *, environment, log, usage) -> None:
         self.finished.append((result, outputs))
+        self.usages.append(usage)
 
-    def fail(self, job: Job, failure: Failure, log: str) -> None:
+    def fail(self, job: Job, failure: Failure, log: str, usage: Usage) -> None:
         self.failed.append(failure)
+        self.usages.append(usage)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -235,3 +242,33 @@ def test_a_pool_this_worker_lacks_is_a_platform_failure(worker) -> None:
     missing = job().board.model_copy(update={"pool": "other"})
     under.carry_out(job(board=missing))
     assert api.failed[0].problems[0].code == "pool-missing"
+
+
+BURN = "import time\nwhile time.process_time() < 0.3: pass"
+
+
+def test_processor_time_of_children_counts_as_the_attempts(worker, monkeypatch) -> None:
+    under, api = worker
+
+    def stage(context: StageContext) -> StageOutput:
+        until(lambda: bool(api.usages))
+        subprocess.run([sys.executable, "-c", BURN], check=True)
+        child = subprocess.Popen(
+            [sys.executable, "-c", f"{BURN}\nprint(flush=True)\ntime.sleep(60)"], stdout=subprocess.PIPE
+        )
+        child.stdout.readline()
+        count = len(api.usages)
+        until(lambda: len(api.usages) > count + 1)
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        raise BadInput.of("over", "over")
+
+    run_stage(monkeypatch, stage)
+    under.carry_out(job())
+    used = [usage.cpu_seconds for usage in api.usages]
+    assert used == sorted(used)
+    assert used[-1] - used[0] > 0.6, "one child that has ended, and one that was alive when it was asked"
+    assert api.usages[-1].seconds >= 0.6
+    assert api.usages[-1].device in {"cpu", "cuda"}
+    assert api.usages[-1].count >= 1

@@ -17,6 +17,7 @@ from datacomp.messages import (
     Job,
     Progress,
     StageResult,
+    Usage,
     WorkerHello,
 )
 from datacomp.problems import PlatformFault
@@ -37,9 +38,9 @@ class WorkerApi:
         """Say that this worker is alive."""
         self._link.send("/api/worker/hello", WorkerHello(worker=worker, queues=queues, busy=busy))
 
-    def heartbeat(self, job: Job, progress: Progress | None, log: str) -> HeartbeatReply:
+    def heartbeat(self, job: Job, progress: Progress | None, log: str, usage: Usage) -> HeartbeatReply:
         """Extend the lease; `Refused` with status 409 means that the run is no longer ours."""
-        body = Heartbeat(fence=job.fence, progress=progress, log=log)
+        body = Heartbeat(fence=job.fence, progress=progress, log=log, usage=usage)
         return self._link.post(f"{_attempt(job)}/heartbeat", body, HeartbeatReply)
 
     def fetch(self, job: Job, file: FileRef, to: Path, *, name: str | None = None) -> None:
@@ -56,15 +57,22 @@ class WorkerApi:
         return self._link.upload(f"{_attempt(job)}/files/{name}?fence={job.fence}", path, FileRef)
 
     def finish(
-        self, job: Job, result: StageResult, outputs: list[FileRef], environment: dict[str, str], log: str
+        self,
+        job: Job,
+        result: StageResult,
+        outputs: list[FileRef],
+        *,
+        environment: dict[str, str],
+        log: str,
+        usage: Usage,
     ) -> None:
         """Report the run done; safe to send again."""
-        body = Finish(fence=job.fence, result=result, outputs=outputs, environment=environment, log=log)
+        body = Finish(fence=job.fence, result=result, outputs=outputs, environment=environment, log=log, usage=usage)
         self._link.send(f"{_attempt(job)}/finish", body)
 
-    def fail(self, job: Job, failure: Failure, log: str) -> None:
+    def fail(self, job: Job, failure: Failure, log: str, usage: Usage) -> None:
         """Report the run failed; safe to send again."""
-        self._link.send(f"{_attempt(job)}/fail", Fail(fence=job.fence, failure=failure, log=log))
+        self._link.send(f"{_attempt(job)}/fail", Fail(fence=job.fence, failure=failure, log=log, usage=usage))
 
 
 def _attempt(job: Job) -> str:

@@ -120,7 +120,7 @@ class Worker:
         log = reporter.stop()
         reporter.check()
         try:
-            self.api.finish(job, output.result, outputs, environment(), log)
+            self.api.finish(job, output.result, outputs, environment=environment(), log=log, usage=reporter.usage())
         except Refused as error:
             if error.status not in FENCED:
                 raise
@@ -133,7 +133,7 @@ class Worker:
             return
         logger.warning("run %s failed: %s", job.run, failure.problems[0])
         try:
-            self.api.fail(job, failure, log)
+            self.api.fail(job, failure, log, reporter.usage())
         except DatacompError as refusal:
             # The lease will run out and the run is handed to somebody else: nothing is lost.
             logger.warning("could not report the failure of %s: %s", job.run, refusal)

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 from datacomp.http import Refused
-from datacomp.messages import FileRef, Job, Progress
+from datacomp.messages import FileRef, Job, Progress, Usage
 from datacomp.problems import DatacompError
 from datacomp_worker.api import WorkerApi
 from datacomp_worker.stages.base import Cancelled
+from datacomp_worker.usage import UsageMeter
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class HeartbeatReporter:
 
     def __init__(self, api: WorkerApi, job: Job) -> None:
         self._api, self._job = api, job
+        self._meter = UsageMeter(job.stage)
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._log: list[str] = []
@@ -85,6 +87,10 @@ class HeartbeatReporter:
         """Whether the run is no longer ours."""
         return self._lost.is_set()
 
+    def usage(self) -> Usage:
+        """What the attempt has used so far."""
+        return self._meter.read()
+
     def _take(self) -> tuple[Progress | None, str]:
         with self._lock:
             progress, self._progress = self._progress, None
@@ -102,7 +108,7 @@ class HeartbeatReporter:
         while not self._stopping.wait(self._job.heartbeat_seconds):
             progress, text = self._take()
             try:
-                reply = self._api.heartbeat(self._job, progress, text)
+                reply = self._api.heartbeat(self._job, progress, text, self.usage())
             except DatacompError as error:
                 if isinstance(error, Refused) and error.status in FENCED:
                     self._lost.set()

@@ -20,6 +20,8 @@ from datacomp_worker.stages.base import Reporter
 from datacomp_worker.training.events import EVENTS_FILE, Checkpoint, Failed, Finished, Plan, Started, Step, parse
 from datacomp_worker.training.recipe import samples_seen
 
+CHILD = "datacomp_worker.training.child"
+"""The child's program, run with `python -m`."""
 POLL_SECONDS = 0.1
 LOG_FILE = "training.log"
 TAIL = 20
@@ -54,7 +56,7 @@ def run_child(plan: Plan, report: Reporter) -> Outcome:
 def _child(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
     plan_file = plan.workdir / "plan.json"
     plan_file.write_text(plan.model_dump_json(indent=1))
-    command = [sys.executable, "-m", "datacomp_worker.training.child", str(plan_file)]
+    command = [sys.executable, "-m", CHILD, str(plan_file)]
     with (plan.workdir / LOG_FILE).open("wb") as log:
         process = subprocess.Popen(
             command,
