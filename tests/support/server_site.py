@@ -13,11 +13,10 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from mini_suite import SUITE, records
 
 from datacomp.messages import (
     CHECKPOINT_FILE,
@@ -37,7 +36,6 @@ from datacomp.messages import (
     ValidateResult,
 )
 from datacomp.scales import get_scale, rehearsal_of
-from datacomp.scoring import record_schema
 from datacomp.suite import Suite, load_suite
 from datacomp.suite import rehearsal_of as rehearsal_suite
 from datacomp_server.accounts.models import Role
@@ -50,16 +48,6 @@ ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what does not depend on the database: PostgreSQL is spared."""
 WORKER_TOKEN, ORGANISER_TOKEN = "worker-token-of-the-tests", "organiser-token-of-the-tests"
 DIGEST = "0123456789abcdef" * 4
-_TASK = {"kind": "zeroshot", "metric": "acc1", "chance": 0.25, "size": 8}
-SUITE = {
-    "name": "mini",
-    "version": "1",
-    "tasks": [
-        {"key": "mini/colours", "name": "Colours", "group": "main", **_TASK},
-        {"key": "mini/shift", "name": "Shift", "group": "shift", **_TASK},
-        {"key": "mini/uncounted", "name": "Uncounted", "group": "other", **_TASK, "counted": False},
-    ],
-}
 ONE_BOARD = """
 [[boards]]
 name = "small-board"
@@ -83,25 +71,6 @@ def write_boards(folder: Path, text: str = ONE_BOARD) -> Path:
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def records(colours: int, shift: int | None = None, *, items: int = 8) -> bytes:
-    """A records file in which so many of 8 items are right; `items` cuts it as a rehearsal does."""
-    rows = []
-    for task, right in (
-        ("mini/colours", colours),
-        ("mini/shift", colours if shift is None else shift),
-        ("mini/uncounted", 4),
-    ):
-        for item in range(items):
-            hit = item < right
-            rows.append((task, item, "", 1, 1 if hit else 0, 0 if hit else 2, float("nan"), ""))
-    names = record_schema().names
-    table = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)}, schema=record_schema())
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
 
 
 def uids(seed: int, count: int = 50) -> bytes:
