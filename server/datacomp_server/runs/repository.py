@@ -31,6 +31,12 @@ class RunRepository:
         self.session.add(row)
         self.session.flush()
 
+    def heard(self) -> dict[str, datetime]:
+        """The last heartbeat of every submission that a worker is at."""
+        query = select(Run.submission_id, sa.func.max(Run.heard_at)).where(Run.state == RunState.RUNNING)
+        rows = self.session.execute(query.group_by(Run.submission_id))
+        return {submission: at for submission, at in rows if at is not None}
+
     def of_submission(self, submission_id: str) -> list[Run]:
         """A submission's runs as they are now, in order."""
         query = select(Run).where(Run.submission_id == submission_id).order_by(Run.position)
