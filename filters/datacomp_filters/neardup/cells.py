@@ -19,6 +19,7 @@ import numpy.typing as npt
 from datacomp_filters.neardup.progress import Tick, unheard
 from datacomp_filters.neardup.rows import Indices
 from datacomp_filters.neardup.sketch import SCALE, WIDTH, Single, Sketches, Whole, nearness
+from datacomp_filters.neardup.spread import spread
 
 ROWS_PER_CELL = 2000
 MOST_CELLS = 8
@@ -29,8 +30,8 @@ along one direction."""
 SAMPLE_PER_CELL = 128
 ITERATIONS = 8
 SEED = 20_230_427
-PRODUCTS = 1 << 21
-"""Distances to centroids held at a time."""
+PRODUCTS = 1 << 20
+"""Distances to centroids that a thread holds."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def assign(
     gaps = np.sqrt(np.maximum(-nearness(targets.left(every), factor), 1))
     nearest = np.full((len(sketches.points), min(MOST_CELLS, len(centroids))), -1, np.int32)
     size = max(1, PRODUCTS // len(centroids))
-    for start in range(0, len(rows), size):
+
+    def place(start: int) -> int:
         index = rows[start : start + size]
         close = nearness(sketches.left(index), factor)
         own = close.argmax(axis=1)
@@ -134,5 +136,8 @@ def assign(
         choice = np.arange(row.size) - np.searchsorted(row, row)
         taken = choice < nearest.shape[1]
         nearest[index[row[taken]], choice[taken]] = cell[taken]
-        tick(len(index))
+        return len(index)
+
+    for done in spread(place, range(0, len(rows), size)):
+        tick(done)
     return nearest

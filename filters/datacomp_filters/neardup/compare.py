@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,30 @@ import numpy.typing as npt
 
 from datacomp_filters.neardup.rows import Bools, Indices, Rows
 from datacomp_filters.neardup.sketch import Single, Sketches, reach, within
+from datacomp_filters.neardup.spread import spread
 
 SIDE = 1024
 """Rows on a side of one comparison: the product fits the cache."""
 VERIFY_BLOCK = 1024
 DENSE = 1 / 64
 """Share of candidates from which one product of all rows costs less than gathering pairs."""
+Tile = tuple[Indices, Indices]
+"""Rows to be compared with rows; twice the same object: each with those that come after it."""
+
+
+def tiles_between(left: Indices, right: Indices) -> Iterator[Tile]:
+    """Every row of `left` with every one of `right`."""
+    for i in range(0, len(left), SIDE):
+        for j in range(0, len(right), SIDE):
+            yield left[i : i + SIDE], right[j : j + SIDE]
+
+
+def tiles_among(rows: Indices) -> Iterator[Tile]:
+    """Every row with each that comes after it."""
+    for i in range(0, len(rows), SIDE):
+        mine = rows[i : i + SIDE]
+        yield mine, mine
+        yield from tiles_between(mine, rows[i + SIDE :])
 
 
 @dataclass(frozen=True)
@@ -31,24 +49,9 @@ class Comparer:
         """Bound on the error of a float32 cosine: rounding of d products and sums and of both unit rows."""
         return float((self.rows.features.shape[1] + 16) * 2.0**-23)
 
-    def near_pairs(self, left: Indices, right: Indices) -> Iterator[tuple[Indices, Indices]]:
-        """Near pairs of a row of `left` and one of `right`, tile by tile."""
-        for i in range(0, len(left), SIDE):
-            mine = left[i : i + SIDE]
-            factor = self.sketches.left(mine)
-            for j in range(0, len(right), SIDE):
-                theirs = right[j : j + SIDE]
-                a, b = within(factor, self.sketches.right(theirs), reach(self.threshold))
-                yield self._near_of(mine, theirs, a, b)
-
-    def near_pairs_among(self, rows: Indices) -> Iterator[tuple[Indices, Indices]]:
-        """Near pairs (earlier, later) of a row and one that comes after it, tile by tile."""
-        for i in range(0, len(rows), SIDE):
-            mine = rows[i : i + SIDE]
-            factor = self.sketches.left(mine)
-            a, b = within(factor, self.sketches.right(mine), reach(self.threshold))
-            yield self._near_of(mine, mine, a[a < b], b[a < b])
-            yield from self.near_pairs(mine, rows[i + SIDE :])
+    def near_pairs(self, tiles: Iterable[Tile]) -> Iterator[tuple[Indices, Indices]]:
+        """Near pairs (a row of the left, one of the right) tile by tile, each tile on a thread."""
+        yield from spread(self._near_of, tiles)
 
     def cosines(self, left: Indices, right: Indices) -> Single:
         """All cosines in float32, good to `margin`: shape (len(left), len(right)), the caller's to bound."""
@@ -61,8 +64,11 @@ class Comparer:
         near[doubtful] = self._exactly_near(left[doubtful], right[doubtful])
         return near
 
-    def _near_of(self, left: Indices, right: Indices, a: Indices, b: Indices) -> tuple[Indices, Indices]:
-        """Of the candidates (left[a], right[b]) those that are near, as rows."""
+    def _near_of(self, tile: Tile) -> tuple[Indices, Indices]:
+        left, right = tile
+        a, b = within(self.sketches.left(left), self.sketches.right(right), reach(self.threshold))
+        if left is right:
+            a, b = a[a < b], b[a < b]
         one, other = left[a], right[b]
         if a.size > DENSE * left.size * right.size:
             near = self.decide(one, other, self.cosines(left, right)[a, b])

@@ -16,6 +16,7 @@ from datacomp_filters.neardup.progress import Report, counter, silent
 from datacomp_filters.neardup.recall import Recall, measure
 from datacomp_filters.neardup.rows import Bools, Half, Indices, Rows, identical_groups
 from datacomp_filters.neardup.sketch import Sketches
+from datacomp_filters.neardup.spread import one_thread_each
 
 RECALL_SAMPLE = 2000
 
@@ -36,6 +37,7 @@ class Decision:
     """On rows that differ from all others."""
 
 
+@one_thread_each()
 def deduplicate(
     features: Half,
     uids: u.Uids,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datacomp_filters.neardup.cells import Cells
-from datacomp_filters.neardup.compare import Comparer
+from datacomp_filters.neardup.compare import Comparer, Tile, tiles_among, tiles_between
 from datacomp_filters.neardup.progress import Tick, unheard
 from datacomp_filters.neardup.rows import Bools, Indices
 
@@ -73,15 +73,19 @@ def _places(search: Search, ranked: Indices) -> Indices:
 
 
 def _near_pairs(search: Search, ranked: Indices, tick: Tick = unheard) -> Iterator[tuple[Indices, Indices]]:
-    """Near pairs, (better-ranked rows, others), tile by tile; a pair may come twice. `tick` is told of rows done, by
-    the share of memberships in cells that are done."""
+    """Near pairs, (better-ranked rows, others), tile by tile; a pair may come twice."""
     place = _places(search, ranked)
+    for a, b in search.comparer.near_pairs(_tiles(search, ranked, tick)):
+        swapped = place[a] > place[b]
+        yield np.where(swapped, b, a), np.where(swapped, a, b)
+
+
+def _tiles(search: Search, ranked: Indices, tick: Tick) -> Iterator[Tile]:
+    """What is to be compared. `tick` is told of rows done, by the share of memberships in cells that are done."""
     memberships, passed, told = max(int((search.cells.nearest[ranked] >= 0).sum()), 1), 0, 0
     for _, own, guests in search.cells.members(ranked):
-        yield from search.comparer.near_pairs_among(own)
-        for a, b in search.comparer.near_pairs(own, guests):
-            swapped = place[a] > place[b]
-            yield np.where(swapped, b, a), np.where(swapped, a, b)
+        yield from tiles_among(own)
+        yield from tiles_between(own, guests)
         passed += len(own) + len(guests)
         tick(passed * len(ranked) // memberships - told)
         told = passed * len(ranked) // memberships
@@ -150,7 +154,7 @@ class _Greedy:
         """Remove those of `rows` that are near one of `kept`."""
         for start in range(0, len(kept), SMALLEST):
             rows = rows[~self.removed[rows]]
-            for near, _ in self.search.comparer.near_pairs(rows, kept[start : start + SMALLEST]):
+            for near, _ in self.search.comparer.near_pairs(tiles_between(rows, kept[start : start + SMALLEST])):
                 self.removed[near] = True
 
     def _pairs_within(self, alive: Indices, tick: Tick = unheard) -> tuple[Indices, Indices] | None:

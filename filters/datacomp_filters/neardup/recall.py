@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from datacomp_filters.neardup.compare import Comparer
 from datacomp_filters.neardup.progress import Report, Tick, counter, silent
 from datacomp_filters.neardup.rows import Bools, Indices
+from datacomp_filters.neardup.spread import spread
 
 SEED = 20_230_427
 SIDE = 2048
@@ -77,16 +79,18 @@ def measure(
 
 def _with_better_near(comparer: Comparer, queries: Indices, witnesses: Indices, place: Indices, tick: Tick) -> int:
     found = np.zeros(len(queries), np.bool_)
-    for start in range(0, len(queries), SIDE):
-        rows = queries[start : start + SIDE]
-        own = found[start : start + SIDE]
-        for begin in range(0, len(witnesses), SIDE):
-            against = witnesses[begin : begin + SIDE]
-            cosines = comparer.cosines(rows, against)
-            candidates = np.flatnonzero(cosines >= comparer.threshold - comparer.margin)
-            a, b = np.divmod(candidates, len(against))
-            better = (place[against[b]] < place[rows[a]]) & ~own[a]
-            a, b = a[better], b[better]
-            own[a[comparer.decide(rows[a], against[b], cosines[a, b])]] = True
-            tick(len(against))
+
+    def search(starts: tuple[int, int]) -> int:
+        rows, own = queries[starts[0] : starts[0] + SIDE], found[starts[0] : starts[0] + SIDE]
+        against = witnesses[starts[1] : starts[1] + SIDE]
+        cosines = comparer.cosines(rows, against)
+        candidates = np.flatnonzero(cosines >= comparer.threshold - comparer.margin)
+        a, b = np.divmod(candidates, len(against))
+        better = (place[against[b]] < place[rows[a]]) & ~own[a]
+        a, b = a[better], b[better]
+        own[a[comparer.decide(rows[a], against[b], cosines[a, b])]] = True
+        return len(against)
+
+    for done in spread(search, product(range(0, len(queries), SIDE), range(0, len(witnesses), SIDE))):
+        tick(done)
     return int(found.sum())

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datacomp_filters.neardup.progress import Tick, unheard
+from datacomp_filters.neardup.spread import spread
 
 BLOCK = 2048
 LONGEST = 16.0
@@ -42,11 +43,15 @@ class Rows:
             raise ValueError(f"features are a float16 matrix, not {features.dtype} of shape {features.shape}")
         squares = np.zeros(len(features))
         scales = np.zeros(len(features), np.int8)
-        for start in range(0, len(features), BLOCK):
+
+        def measure(start: int) -> int:
             part = slice(start, start + BLOCK)
             block = np.asarray(features[part])
             squares[part], scales[part] = _measure(block)
-            tick(len(block))
+            return len(block)
+
+        for done in spread(measure, range(0, len(features), BLOCK)):
+            tick(done)
         return cls(features, squares, scales)
 
     @property
@@ -121,7 +126,11 @@ def _row_hashes(features: Any) -> npt.NDArray[np.uint64]:
     width = features.shape[1]
     odd = np.random.default_rng(20_230_427).integers(1, 1 << 63, width, np.uint64) | np.uint64(1)
     hashes = np.empty(len(features), np.uint64)
-    for start in range(0, len(features), BLOCK):
+
+    def fill(start: int) -> None:
         words = np.ascontiguousarray(features[start : start + BLOCK]).view(np.uint16).astype(np.uint64)
         hashes[start : start + BLOCK] = (words * odd).sum(axis=1, dtype=np.uint64)
+
+    for _ in spread(fill, range(0, len(features), BLOCK)):
+        pass
     return hashes

@@ -12,6 +12,7 @@ numbers up to 2**24, which float32 holds exactly: distances depend neither on or
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from datacomp_filters.neardup.progress import Tick, unheard
 from datacomp_filters.neardup.rows import BLOCK, Bools, Indices, Rows
+from datacomp_filters.neardup.spread import spread
 
 WIDTH = 62
 """Numbers of a sketch: with its squared length and a one, products are 64 wide."""
@@ -33,6 +35,8 @@ STRETCH = 2.08
 """A near pair's sketches are further apart than the square root of this times the rows once in a million (chi-square
 of 62 degrees of freedom)."""
 SEED = b"datacomp near-duplicates"
+_ONE_AT_A_TIME = threading.Lock()
+"""FAISS's resources on a GPU serve one thread at a time."""
 
 Whole = npt.NDArray[np.int16]
 Single = npt.NDArray[np.float32]
@@ -56,7 +60,8 @@ class Sketches:
         squares = np.zeros(shape[0], np.float32)
         signs = _signs(rows.features.shape[1])
         usable = rows.usable
-        for start in range(0, shape[0], BLOCK):
+
+        def draw(start: int) -> int:
             index = start + np.flatnonzero(usable[start : start + BLOCK])
             found = rows.exact(index) @ signs  # exact, as all sums of rows are
             found *= (SCALE / np.sqrt(rows.squares[index] * WIDTH))[:, None]
@@ -66,7 +71,10 @@ class Sketches:
             whole = np.rint(found)
             points[index] = whole
             squares[index] = np.einsum("ij,ij->i", whole, whole)
-            tick(min(BLOCK, shape[0] - start))
+            return min(BLOCK, shape[0] - start)
+
+        for done in spread(draw, range(0, shape[0], BLOCK)):
+            tick(done)
         return cls(points, squares)
 
     @classmethod
@@ -100,8 +108,9 @@ def nearness(left: Single, right: Single) -> Single:
         return left @ right.T
     import faiss
 
-    distances: Single = faiss.pairwise_distance_gpu(resources, left, right, metric=faiss.METRIC_INNER_PRODUCT)
-    return distances
+    with _ONE_AT_A_TIME:
+        found: Single = faiss.pairwise_distance_gpu(resources, left, right, metric=faiss.METRIC_INNER_PRODUCT)
+    return found
 
 
 def reach(threshold: float) -> float:
@@ -130,7 +139,7 @@ def _gpu() -> Any:
 def _signs(width: int) -> npt.NDArray[np.float64]:
     """The matrix of random signs, shape (width, WIDTH), the same everywhere."""
     bits = np.unpackbits(np.frombuffer(hashlib.shake_256(SEED).digest(8 * width), np.uint8)).reshape(width, 64)
-    return bits[:, :WIDTH] * 2.0 - 1.0
+    return np.where(bits[:, :WIDTH], 1.0, -1.0)
 
 
 def _mapped(scratch: Path, shape: tuple[int, int]) -> Whole:
