@@ -10,19 +10,28 @@ from starlette.concurrency import run_in_threadpool
 
 from datacomp import __version__
 from datacomp_server.accounts.endpoints import router as accounts_router
+from datacomp_server.audit.endpoints import router as audit_router
 from datacomp_server.boards.endpoints import router as boards_router
 from datacomp_server.errors import install_handlers
 from datacomp_server.health import router as health_router
 from datacomp_server.leaderboard.answers import Answers
 from datacomp_server.leaderboard.endpoints import router as leaderboard_router
+from datacomp_server.notices.endpoints import router as notices_router
+from datacomp_server.operation.logs import AccessLog
+from datacomp_server.operation.metrics import CountRequests, RequestMetrics
+from datacomp_server.operation.metrics import router as metrics_router
 from datacomp_server.pages.endpoints import install_pages
 from datacomp_server.pages.reference import router as reference_router
+from datacomp_server.rates import Limiter, RateLimits
+from datacomp_server.requests import RequestContext
 from datacomp_server.runs.endpoints import queue_router
 from datacomp_server.runs.endpoints import router as worker_router
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.startup import Platform, start
 from datacomp_server.submissions.downloads import router as downloads_router
 from datacomp_server.submissions.endpoints import router as submissions_router
+from datacomp_server.submissions.events import Hub
+from datacomp_server.teams.endpoints import router as teams_router
 from datacomp_server.uploads.endpoints import router as uploads_router
 
 DESCRIPTION = """\
@@ -34,7 +43,10 @@ Make an account (`POST /api/accounts`), send its token as `Authorization: Bearer
 and what to do.
 """
 TAGS = [
-    {"name": "accounts", "description": "Accounts and API tokens."},
+    {"name": "accounts", "description": "Accounts, API tokens and browser sessions."},
+    {"name": "teams", "description": "People who submit together."},
+    {"name": "notices", "description": "Webhooks and mail when a submission ends."},
+    {"name": "audit", "description": "Who did what that matters for security."},
     {"name": "boards", "description": "Track x scale x suite version, with a pool and quotas."},
     {"name": "submissions", "description": "What somebody hands in to a board, and its receipt."},
     {"name": "uploads", "description": "A submission's file, in resumable pieces by the tus protocol."},
@@ -60,6 +72,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings or load_settings()
     for router in (
         accounts_router,
+        teams_router,
+        notices_router,
+        audit_router,
         boards_router,
         submissions_router,
         uploads_router,
@@ -68,18 +83,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         queue_router,
         worker_router,
         health_router,
+        metrics_router,
         reference_router,
     ):
         app.include_router(router)
     install_handlers(app)
+    app.add_middleware(RateLimits)
     install_pages(app)
+    app.state.metrics = RequestMetrics()
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(AccessLog)
+    app.add_middleware(RequestContext)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     platform: Platform = await run_in_threadpool(start, app.state.settings)
+    app.state.limiter = Limiter(app.state.settings)
     app.state.database, app.state.storage = platform.database, platform.storage
+    app.state.hub = Hub(platform.database, app.state.settings, platform.storage)
     app.state.answers = Answers(app.state.settings.board_cache_seconds)
     try:
         yield

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ from datacomp_server.accounts.service import AccountService
 from datacomp_server.boards.config import read_boards
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
+from datacomp_server.operation.logs import log_to
 from datacomp_server.runs.commands import add_run_commands
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.startup import open_platform
@@ -42,8 +43,8 @@ def server(
     from datacomp_server.app import create_app
     from datacomp_server.startup import start
 
-    _log_to_stderr()
     settings = load_settings(host=host, port=port)
+    log_to(sys.stderr, settings)
     # Once before the server's own start, so that what is wrong is told as a list of problems and not as a trace.
     start(settings).database.close()
     uvicorn.run(
@@ -62,8 +63,8 @@ def dispatcher() -> None:
     from datacomp_server.runs.dispatcher import Dispatcher
     from datacomp_server.runs.doorbell import Doorbell
 
-    _log_to_stderr()
     settings = load_settings()
+    log_to(sys.stderr, settings)
     platform = open_platform(settings)
     stop = threading.Event()
 
@@ -157,12 +158,3 @@ def _accounts() -> Iterator[AccountService]:
     settings = load_settings()
     with _database(settings) as database, database.write() as session:
         yield AccountService(session, settings)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-add_run_commands(admin, _database)

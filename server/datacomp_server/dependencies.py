@@ -14,18 +14,27 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
+from datacomp.messages import Scope
 from datacomp_server.accounts.models import Role
+from datacomp_server.accounts.entry import Entry
+from datacomp_server.accounts.leaving import LeavingService
 from datacomp_server.accounts.service import AccountService, Viewer
+from datacomp_server.accounts.sessions import SessionService
+from datacomp_server.audit.service import Audit
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
 from datacomp_server.errors import Forbidden, Unauthorised
 from datacomp_server.leaderboard.answers import Answers
 from datacomp_server.leaderboard.service import LeaderboardService
+from datacomp_server.notices.service import NoticeService
+from datacomp_server.notices.wishes import Wishes
 from datacomp_server.runs.queue import QueueService
 from datacomp_server.runs.service import WorkerService
 from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
+from datacomp_server.submissions.events import Hub
 from datacomp_server.submissions.service import SubmissionService
+from datacomp_server.teams.service import TeamService
 
 SESSION_COOKIE = "datacomp_session"
 CSRF_HEADER = "X-CSRF-Token"
@@ -55,6 +64,12 @@ def get_answers(request: Request) -> Answers:
     return answers
 
 
+def get_hub(request: Request) -> Hub:
+    """The application's event streams."""
+    hub: Hub = request.app.state.hub
+    return hub
+
+
 def get_storage(request: Request) -> Storage:
     """The application's storage."""
     storage: Storage = request.app.state.storage
@@ -65,6 +80,7 @@ SettingsDep = Annotated[Settings, Depends(get_settings)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 StorageDep = Annotated[Storage, Depends(get_storage)]
 AnswersDep = Annotated[Answers, Depends(get_answers)]
+HubDep = Annotated[Hub, Depends(get_hub)]
 
 
 def get_session(request: Request, database: DatabaseDep) -> Iterator[Session]:
@@ -96,13 +112,13 @@ def find_viewer(
     with database.read() as session:
         accounts = AccountService(session, settings)
         viewer = accounts.viewer_of_token(token) if token is not None else accounts.viewer_of_cookie(cookie or "")
-        due = token is not None and viewer is not None and accounts.use_is_due(token)
+        due = viewer is not None and accounts.use_is_due(viewer)
+    if viewer is not None and due:
+        with database.write() as session:
+            AccountService(session, settings).note_use(viewer)
     if token is not None:
         if viewer is None:
             raise Unauthorised.of("token-dead", "the token is unknown or expired", hint="sign in: datacomp login URL")
-        if due:
-            with database.write() as session:
-                AccountService(session, settings).note_use(token)
         return viewer
     if viewer is not None and request.method not in SAFE_METHODS and request.url.path.startswith("/api/"):
         sent = request.headers.get(CSRF_HEADER, "")
@@ -114,27 +130,46 @@ def find_viewer(
 MaybeViewer = Annotated[Viewer | None, Depends(get_viewer)]
 
 
-def require_viewer(viewer: MaybeViewer) -> Viewer:
+def require_somebody(viewer: MaybeViewer) -> Viewer:
     """Somebody, or 401."""
     if viewer is None:
         raise Unauthorised.of("not-signed-in", "this needs an account", hint="sign in: datacomp login URL")
     return viewer
 
 
+SomebodyDep = Annotated[Viewer, Depends(require_somebody)]
+
+
+def require_viewer(request: Request, viewer: SomebodyDep) -> Viewer:
+    """Somebody whose token was made for this: to read, or to submit where something changes."""
+    viewer.require(Scope.READ if request.method in SAFE_METHODS else Scope.SUBMIT)
+    return viewer
+
+
+def require_account(viewer: SomebodyDep) -> Viewer:
+    """Somebody whose token was made to change the account too."""
+    viewer.require(Scope.ACCOUNT)
+    return viewer
+
+
 ViewerDep = Annotated[Viewer, Depends(require_viewer)]
+AccountDep = Annotated[Viewer, Depends(require_account)]
 
 
-def require_organiser(viewer: ViewerDep) -> Viewer:
+def require_organiser(viewer: SomebodyDep) -> Viewer:
     """An organiser, or 403."""
+    if viewer.role is Role.ORGANISER:
+        viewer.require(Scope.ORGANISE)
     if not viewer.organiser:
         raise Forbidden.of("organisers-only", "only organisers may do this")
     return viewer
 
 
-def require_worker(viewer: ViewerDep) -> Viewer:
+def require_worker(viewer: SomebodyDep) -> Viewer:
     """A worker, or 403."""
     if viewer.role is not Role.WORKER:
         raise Forbidden.of("workers-only", "this interface is for workers", hint="use a worker's token")
+    viewer.require(Scope.WORK)
     return viewer
 
 
@@ -145,6 +180,41 @@ WorkerDep = Annotated[Viewer, Depends(require_worker)]
 def get_accounts(session: SessionDep, settings: SettingsDep) -> AccountService:
     """The accounts service of this request."""
     return AccountService(session, settings)
+
+
+def get_entry(database: DatabaseDep, settings: SettingsDep) -> Entry:
+    """The ways in by password; with transactions of their own."""
+    return Entry(database, settings)
+
+
+def get_sessions(session: SessionDep, settings: SettingsDep) -> SessionService:
+    """The browser sessions service of this request."""
+    return SessionService(session, settings)
+
+
+def get_audit(session: SessionDep, settings: SettingsDep) -> Audit:
+    """The audit log of this request."""
+    return Audit(session, settings)
+
+
+def get_teams(session: SessionDep, settings: SettingsDep) -> TeamService:
+    """The teams service of this request."""
+    return TeamService(session, settings)
+
+
+def get_leaving(session: SessionDep, settings: SettingsDep, storage: StorageDep) -> LeavingService:
+    """The deletion of accounts in this request."""
+    return LeavingService(session, settings, storage)
+
+
+def get_notices(session: SessionDep, settings: SettingsDep) -> NoticeService:
+    """The webhooks and mail settings of this request."""
+    return NoticeService(session, settings)
+
+
+def get_wishes(database: DatabaseDep, settings: SettingsDep) -> Wishes:
+    """Changes of mail settings; with transactions of their own."""
+    return Wishes(database, settings)
 
 
 def get_boards(session: SessionDep) -> BoardService:
@@ -173,6 +243,13 @@ def get_worker_service(session: SessionDep, settings: SettingsDep, storage: Stor
 
 
 AccountServiceDep = Annotated[AccountService, Depends(get_accounts)]
+EntryDep = Annotated[Entry, Depends(get_entry)]
+SessionServiceDep = Annotated[SessionService, Depends(get_sessions)]
+AuditDep = Annotated[Audit, Depends(get_audit)]
+LeavingDep = Annotated[LeavingService, Depends(get_leaving)]
+NoticeServiceDep = Annotated[NoticeService, Depends(get_notices)]
+WishesDep = Annotated[Wishes, Depends(get_wishes)]
+TeamServiceDep = Annotated[TeamService, Depends(get_teams)]
 BoardServiceDep = Annotated[BoardService, Depends(get_boards)]
 SubmissionServiceDep = Annotated[SubmissionService, Depends(get_submissions)]
 LeaderboardServiceDep = Annotated[LeaderboardService, Depends(get_leaderboard)]

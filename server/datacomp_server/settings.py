@@ -27,6 +27,13 @@ class Mode(StrEnum):
     PRODUCTION = "production"
 
 
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class Settings(BaseSettings):
     """Everything that an organiser may set. Times are in seconds."""
 
@@ -73,7 +80,7 @@ class Settings(BaseSettings):
     """Per address: sign-in, registration, new tokens by password."""
     rate_anonymous: str = "600/minute"
     """Per address: the API without a token, and forms."""
-    rate_token: str = "1200/minute"
+    rate_token: str = "1200/minute"  # noqa: S105 - a rate
     """Per API token or browser session: the API."""
     rate_worker: str = "12000/minute"
     """Per API token: the workers' interface. All workers of a site may share one token."""
@@ -135,6 +142,11 @@ class Settings(BaseSettings):
     log_tail_bytes: int = Field(default=65_536, ge=1024)
     """How much of a run's log is kept."""
     event_poll_seconds: float = Field(default=0.3, gt=0)
+    log_format: LogFormat | None = None
+    """Default: text embedded, json in production."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    metrics_token: SecretStr | None = None
+    """Bearer token of `/metrics`. Without one, metrics are open embedded and off in production."""
     board_cache_seconds: float = Field(default=-1, ge=-1)
     """How old a leaderboard may be that readers are shown. -1: 0 s embedded, 2 s in production."""
 
@@ -150,6 +162,7 @@ class Settings(BaseSettings):
         self.broker_dir = (self.broker_dir or self.data_dir / "broker").expanduser().absolute()
         self.lease_seconds = self.lease_seconds or (8 if embedded else 60)
         self.heartbeat_seconds = self.heartbeat_seconds or (2 if embedded else 15)
+        self.log_format = self.log_format or (LogFormat.TEXT if embedded else LogFormat.JSON)
         if self.board_cache_seconds < 0:
             self.board_cache_seconds = 0 if embedded else 2
         shown = "127.0.0.1" if self.host in ANY_ADDRESS else self.host
@@ -174,6 +187,7 @@ class Settings(BaseSettings):
                 ("secret_key", self.secret_key),
                 ("worker_token", self.worker_token),
                 ("organiser_token", self.organiser_token),
+                ("metrics_token", self.metrics_token),
             )
             if secret is not None and len(secret.get_secret_value()) < SHORTEST_SECRET
         ]

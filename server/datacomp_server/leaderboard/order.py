@@ -52,8 +52,9 @@ class Order:
     def terms(self, means: Means) -> list[ColumnElement[Any]]:
         """What to order by; equal entries stand in the order of their ranks."""
         ranks: list[ColumnElement[Any]] = [means.standing.asc(), Score.handed_in_at.asc(), Score.submission_id.asc()]
-        if self.key == RANK and not self.descending:
-            return ranks
+        if self.key == RANK and self.descending:
+            turned = (means.standing.desc(), Score.handed_in_at.desc(), Score.submission_id.desc())
+            return [means.standing == UNRANKED, *turned]
         column = self._column(means)
         if column is None:
             return ranks
@@ -67,7 +68,6 @@ class Order:
             case "task":
                 return cast(Score.tasks[(name, "value")].as_float(), Double)
         columns: dict[str, ColumnElement[Any]] = {
-            RANK: func.nullif(means.standing, UNRANKED),
             "method": func.lower(Submission.method),
             "participant": User.name_key.expression,
             "subset": Submission.subset_size.expression,

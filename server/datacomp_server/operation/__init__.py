@@ -1,0 +1,1 @@
+"""What organisers need to keep the platform running: metrics, logs, retention, backup, their console."""
