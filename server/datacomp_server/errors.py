@@ -22,6 +22,8 @@ class Refusal(DatacompError):
     """A request that is refused; subclasses say with which status."""
 
     status = 400
+    retry_after: int | None = None
+    """Seconds after which asking again may help."""
 
 
 class Unauthorised(Refusal):
@@ -48,16 +50,52 @@ class Conflict(Refusal):
     status = 409
 
 
+class Gone(Refusal):
+    """The thing was there and will not come back."""
+
+    status = 410
+
+
+class PreconditionFailed(Refusal):
+    """The request speaks another version of a protocol."""
+
+    status = 412
+
+
 class TooLarge(Refusal):
     """More bytes than allowed or announced."""
 
     status = 413
 
 
+class UnsupportedMedia(Refusal):
+    """The body is not of the type that is taken here."""
+
+    status = 415
+
+
+class ChecksumMismatch(Refusal):
+    """The body is not what its checksum says (a status of the tus protocol)."""
+
+    status = 460
+
+
 class QuotaSpent(Refusal):
-    """The participant's quota is used up."""
+    """The quota of the participant, or of the participant's team, is used up."""
 
     status = 429
+
+
+class TooManyRequests(Refusal):
+    """Asked too often; `retry_after` says when again."""
+
+    status = 429
+
+
+class OutOfSpace(PlatformFault):
+    """There is no room for the file."""
+
+    status = 507
 
 
 MEANINGS = {
@@ -66,23 +104,28 @@ MEANINGS = {
     403: "Not allowed for this account",
     404: "There is no such thing, or it is not visible to this account",
     409: "Not possible in the present state",
+    410: "It has ended and will not come back",
+    412: "Another version of the protocol is spoken here",
     413: "Too large",
+    415: "The body is not of the type that is taken here",
     422: "The input is wrong; every problem is listed",
-    429: "Quota used up",
+    429: "Quota used up, or asked too often",
+    460: "The body does not have the checksum that was given",
     503: "The platform cannot do this now; try again",
+    507: "The server has no room for the file",
 }
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries for the refusals an endpoint may answer with; 422 and 503 always belong to them."""
+    """OpenAPI entries for the refusals an endpoint may answer with; 400, 422, 429 and 503 always belong to them."""
     return {
-        status: {"model": ErrorOut, "description": MEANINGS[status]} for status in sorted({*statuses, 400, 422, 503})
+        status: {"model": ErrorOut, "description": MEANINGS[status]} for status in sorted({*statuses, 400, 422, 429, 503})
     }
 
 
 def status_of(error: DatacompError) -> int:
     """The HTTP status of an error."""
-    if isinstance(error, Refusal):
+    if isinstance(error, Refusal | OutOfSpace):
         return error.status
     if isinstance(error, BadInput):
         return 422
@@ -107,23 +150,34 @@ def problems_of(error: RequestValidationError) -> list[Problem]:
     ]
 
 
+def answer(
+    request: Request, status: int, problems: Sequence[Problem], headers: dict[str, str] | None = None
+) -> Response:
+    """The answer of a refusal: `ErrorOut`, or `app.state.error_page` for browsers."""
+    headers = {**_usual_headers(status), **(headers or {})}
+    page = getattr(request.app.state, "error_page", None)
+    if page is not None and _wants_html(request):
+        rendered: Response = page(request, status, problems)
+        rendered.headers.update(headers)
+        return rendered
+    return render(status, problems, headers)
+
+
+def _usual_headers(status: int) -> dict[str, str]:
+    return {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}.get(status, {})
+
+
 def install_handlers(app: FastAPI) -> None:
     """Make every exception an `ErrorOut`. `app.state.error_page`, when set, renders them for browsers instead."""
-
-    def answer(request: Request, status: int, problems: Sequence[Problem]) -> Response:
-        page = getattr(request.app.state, "error_page", None)
-        if page is not None and _wants_html(request):
-            rendered: Response = page(request, status, problems)
-            return rendered
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "2"} if status == 503 else None
-        return render(status, problems, headers)
 
     def on_datacomp(request: Request, error: Exception) -> Response:
         if not isinstance(error, DatacompError):
             raise error
         if isinstance(error, PlatformFault):
             log.error("platform fault at %s: %s", request.url.path, error)
-        return answer(request, status_of(error), error.problems)
+        again = error.retry_after if isinstance(error, Refusal) else None
+        headers = {"Retry-After": str(again)} if again is not None else None
+        return answer(request, status_of(error), error.problems, headers)
 
     def on_invalid(request: Request, error: Exception) -> Response:
         if not isinstance(error, RequestValidationError):

@@ -8,8 +8,8 @@ from datacomp_server.boards.models import Board, StoredSuite
 from datacomp_server.database import Base
 from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.notices.models import Notice, NoticeKind, Webhook
-from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Turn, Worker
-from datacomp_server.submissions.models import Event, QuotaEntry, QuotaState, StoredFile, Submission
+from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
+from datacomp_server.submissions.models import Event, QuotaEntry, StoredFile, Submission
 from datacomp_server.uploads.models import UploadPiece
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "NoticeKind",
     "OutboxRow",
     "QuotaEntry",
-    "QuotaState",
     "Role",
     "Run",
     "Score",

@@ -81,6 +81,7 @@ def make_settings(database_url: str, tmp_path: Path) -> Callable[..., Settings]:
             "organiser_token": ORGANISER_TOKEN,
             "public_url": "http://example.test",
             "event_poll_seconds": 0.02,
+            "rate_limits": False,
         }
         return Settings(**(values | changes))
 

@@ -91,6 +91,7 @@ def running_site(root: Path) -> Iterator[Running]:
             worker_token=SecretStr(WORKER_TOKEN),
             organiser_token=SecretStr(ORGANISER_TOKEN),
             event_poll_seconds=0.05,
+            rate_limits=False,
         )
         app = create_app(settings)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))

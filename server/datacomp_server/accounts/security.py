@@ -27,6 +27,11 @@ def password_matches(stored: str | None, password: str) -> bool:
         return False
 
 
+def is_outdated(stored: str) -> bool:
+    """Whether a hash was made with weaker parameters than those of today."""
+    return _hasher.check_needs_rehash(stored)
+
+
 def new_secret() -> str:
     """A new token: prefix and 256 random bits."""
     return TOKEN_PREFIX + secrets.token_urlsafe(32)

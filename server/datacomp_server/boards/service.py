@@ -32,7 +32,11 @@ class BoardService:
 
     def open_boards(self) -> list[BoardOut]:
         """The boards that take submissions, in the order of pages."""
-        return [self.out(board) for board in self.boards.all() if is_open(board)]
+        return [self.out(board) for board in self.open_rows()]
+
+    def open_rows(self) -> list[Board]:
+        """The rows of the boards that take submissions, for other services."""
+        return [board for board in self.boards.all() if is_open(board)]
 
     def board(self, name: str) -> BoardOut:
         """One board; `NotFound` names those there are."""

@@ -12,7 +12,9 @@ from starlette.responses import Response
 
 from datacomp.messages import Registration
 from datacomp.problems import BadInput, DatacompError, Problem
-from datacomp_server.accounts.service import AccountService, SignedIn, Viewer
+from datacomp_server.accounts.entry import Entry
+from datacomp_server.accounts.service import AccountService, Viewer
+from datacomp_server.accounts.sessions import SessionService, SignedIn
 from datacomp_server.dependencies import (
     SESSION_COOKIE,
     DatabaseDep,
@@ -59,8 +61,7 @@ def sign_in(
     """Open a browser session."""
     check_csrf(request, viewer, form.get("csrf"))
     try:
-        with database.write() as session:
-            signed_in = AccountService(session, settings).sign_in(text_of(form, "name"), _password(form))
+        signed_in = Entry(database, settings).sign_in(text_of(form, "name"), _password(form))
     except DatacompError as error:
         return _sign_in_form(request, viewer, False, text_of(form, "next"), form, error)
     return _welcome(request, signed_in, form)
@@ -73,11 +74,7 @@ def register(
     """Make an account and open a browser session for it."""
     check_csrf(request, viewer, form.get("csrf"))
     try:
-        registration = _registration(form)
-        with database.write() as session:
-            accounts = AccountService(session, settings)
-            accounts.create_participant(registration)
-            signed_in = accounts.sign_in(registration.name, registration.password)
+        signed_in = Entry(database, settings).register_and_sign_in(_registration(form))
     except DatacompError as error:
         return _sign_in_form(request, viewer, True, text_of(form, "next"), form, error)
     return _welcome(request, signed_in, form)
@@ -89,10 +86,9 @@ def sign_out(
 ) -> Response:
     """Close the browser session."""
     check_csrf(request, viewer, form.get("csrf"))
-    cookie = request.cookies.get(SESSION_COOKIE)
-    if cookie:
+    if viewer is not None and viewer.session_id is not None:
         with database.write() as session:
-            AccountService(session, settings).sign_out(cookie)
+            SessionService(session, settings).close(viewer, viewer.session_id)
     response = go("/")
     response.delete_cookie(SESSION_COOKIE, path="/")
     return response
@@ -127,7 +123,7 @@ def make_token(
         problem = Problem(code="label-invalid", message=message, where="label")
         return answer(request, _account_page(request, viewer, database, settings, storage, problems=[problem]), 422)
     with database.write() as session:
-        token = AccountService(session, settings).token_for(viewer.name, label).token
+        token = AccountService(session, settings).token_of(viewer, label).token
     return answer(request, _account_page(request, viewer, database, settings, storage, new_token=token))
 
 
@@ -211,8 +207,8 @@ def _account_page(
             TokenLine(
                 token.id,
                 token.label,
-                datetime.fromisoformat(token.created_at),
-                datetime.fromisoformat(token.last_used_at) if token.last_used_at else None,
+                token.created_at,
+                token.last_used_at,
             )
             for token in tokens
         ],

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index, Integer, UniqueConstraint, func
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from datacomp.messages import Stage, SubmissionKind
+from datacomp.messages import QuotaState, Stage, SubmissionKind
 from datacomp_server.accounts.models import Team, User
 from datacomp_server.boards.models import Board
 from datacomp_server.clock import new_id, now
@@ -115,14 +114,6 @@ class StoredFile(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     promoted: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
-
-
-class QuotaState(StrEnum):
-    """A reservation is charged or refunded when its submission ends."""
-
-    RESERVED = "reserved"
-    CHARGED = "charged"
-    REFUNDED = "refunded"
 
 
 class QuotaEntry(Base):
