@@ -49,6 +49,10 @@ class DatacompError(Exception):
         self.problems: tuple[Problem, ...] = problems
         super().__init__("\n".join(str(problem) for problem in problems))
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Problem, ...]]:
+        """So that it comes whole from a process of our own, where exceptions are made again from their text."""
+        return type(self), self.problems
+
     @classmethod
     def of(cls, code: str, message: str, where: str | None = None, hint: str | None = None) -> Self:
         """The error of a single problem."""
