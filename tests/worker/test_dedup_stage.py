@@ -1,6 +1,7 @@
 """The stage dedup over a small pool with planted near-duplicates: decisions by brute force, repeats, report, faults."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 from small_pool import SmallPool
 from stage_job import Notes, stage_context
 
-from datacomp.messages import SUBSET_FILE, DedupMode, DedupResult, DedupSetting, Stage
+from datacomp.messages import SUBSET_FILE, DedupMode, DedupResult, DedupSetting, Stage, SubmissionKind
 from datacomp.pool import Pool, ingest
-from datacomp.problems import PlatformFault
+from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import UID_DTYPE, read_subset, sort, to_hex, write_subset
-from datacomp_filters.neardup import cells
-from datacomp_worker.stages import dedup
+from datacomp_filters.neardup import cells, over_pool
+from datacomp_worker.stages import dedup, validate
+from datacomp_worker.stages import filter as filter_stage
 from datacomp_worker.stages.base import Cancelled, StageContext
 
 ROWS = 3000
@@ -162,6 +164,31 @@ def test_a_cancelled_run_stops_at_once(crawl: Pool, tmp_path: Path, note: str) -
     with pytest.raises(Cancelled):
         dedup.run(context(crawl, tmp_path, np.asarray(crawl.uids), Notes(cancel_at=note)))
     assert not (tmp_path / "output" / SUBSET_FILE).exists()
+
+
+def test_an_expression_is_checked_first_and_evaluated_once(
+    crawl: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated = []
+    decide = over_pool.decide
+    monkeypatch.setattr(over_pool, "decide", lambda *a, **k: evaluated.append(1) or decide(*a, **k))
+    rule = f"words >= 0 and dedup({THRESHOLD}, rank=clip_l14_similarity_score)"
+    for number, (stage, text) in enumerate([(validate, rule), (validate, "dedup(1.5)"), (filter_stage, rule)]):
+        notes, directory = Notes(), tmp_path / str(number)
+        directory.mkdir()
+        (directory / "rule.txt").write_text(text)
+        given = stage_context(
+            Stage.FILTER, directory, {"upload": directory / "rule.txt"}, pool_dir=crawl.directory, notes=notes
+        )
+        given = replace(given, job=given.job.model_copy(update={"kind": SubmissionKind.EXPRESSION}))
+        if text != rule:
+            with pytest.raises(BadInput, match="a threshold lies above 0"):
+                stage.run(given)
+            continue
+        made = stage.run(given)
+        assert len(evaluated) == (stage is filter_stage)
+    assert made.result.rows_kept == expected(crawl, np.arange(ROWS)).size
+    assert {"reading features", "comparing"} < {progress.note for progress in notes.seen}
 
 
 def test_one_sample_alone_is_kept(crawl: Pool, tmp_path: Path) -> None:

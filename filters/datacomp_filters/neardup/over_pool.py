@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datacomp.filtering.work import current
 from datacomp.pool import Pool
 from datacomp.problems import BadInput
 from datacomp_filters.neardup.engine import Decision, deduplicate
@@ -54,19 +55,23 @@ def decide(
     report: Report = silent,
 ) -> Decision:
     """Which of some rows (ascending, shape (n,)) are near-duplicates of better-ranked ones. `rank` has a value for
-    every row of the pool; without one the smaller uid stays. `BadInput` for settings that make no sense, and without
-    FAISS."""
+    every row of the pool; without one the smaller uid stays. Errors as of `check_settings`."""
+    check_settings(pool, threshold, feature, keep)
+    scores = np.zeros(rows.size) if rank is None else np.asarray(rank)[rows]
+    with tempfile.TemporaryDirectory(prefix="datacomp-dedup-") as folder:
+        features = gather(pool, feature, rows, Path(folder) / "features.npy", report)
+        uids = np.asarray(pool.uids)[rows]
+        return deduplicate(features, uids, scores, threshold=threshold, keep=keep, scratch=Path(folder), report=report)
+
+
+def check_settings(pool: Pool, threshold: float, feature: str, keep: str) -> None:
+    """`BadInput` for settings that make no sense, and without FAISS."""
     if not 0 < threshold <= 1:
         raise BadInput.of("dedup-threshold", f"a threshold lies above 0, up to 1, not at {threshold:g}")
     if keep not in RULES:
         raise BadInput.of("dedup-keep", f"there is no keep rule {keep!r}", hint=f"one of {', '.join(RULES)}")
     pool.require_feature(feature)
     require_faiss()
-    scores = np.zeros(rows.size) if rank is None else np.asarray(rank)[rows]
-    with tempfile.TemporaryDirectory(prefix="datacomp-dedup-") as folder:
-        features = gather(pool, feature, rows, Path(folder) / "features.npy", report)
-        uids = np.asarray(pool.uids)[rows]
-        return deduplicate(features, uids, scores, threshold=threshold, keep=keep, scratch=Path(folder), report=report)
 
 
 def dedup(
@@ -78,8 +83,13 @@ def dedup(
     where: Bools | None = None,
 ) -> Bools:
     """The function of rules: of the rows `where` (default all) those that stay; shape (pool.rows,)."""
+    check_settings(pool, threshold, feature, keep)
+    work = current()
+    if work.only_check:
+        return np.ones(pool.rows, np.bool_)
     rows = np.flatnonzero(where) if where is not None else np.arange(pool.rows)
     kept = np.zeros(pool.rows, np.bool_)
     if rows.size:
-        kept[rows] = ~decide(pool, rows, threshold=threshold, feature=feature, keep=keep, rank=rank).removed
+        made = decide(pool, rows, threshold=threshold, feature=feature, keep=keep, rank=rank, report=work.report)
+        kept[rows] = ~made.removed
     return kept

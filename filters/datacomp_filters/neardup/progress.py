@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Report = Callable[[str, float, float], None]
-"""Gets what is being done, how much of it is done, and how much there is. What it raises ends the work."""
+from datacomp.filtering.work import Report, silent
+
+__all__ = ["Report", "Tick", "counter", "silent", "unheard"]
+
 Tick = Callable[[int], None]
 """Gets how much more is done."""
-
-
-def silent(what: str, done: float, total: float) -> None:
-    """A report to nobody."""
 
 
 def unheard(more: int) -> None:

@@ -31,6 +31,15 @@ class Reporter(Protocol):
         """Store a file under this attempt before the stage ends (checkpoints, so that another host can go on)."""
 
 
+def in_rows(reporter: Reporter) -> Callable[[str, float, float], None]:
+    """A stage's line for work that reports (what, rows done, rows in all)."""
+
+    def report(what: str, done: float, total: float) -> None:
+        reporter.progress(Progress(done=done, total=total, unit="rows", note=what))
+
+    return report
+
+
 @dataclass(frozen=True)
 class StageContext:
     """One attempt at one run, with everything it may read."""
@@ -72,4 +81,4 @@ class StageOutput:
 
 StageFunction = Callable[[StageContext], StageOutput]
 
-__all__ = ["Cancelled", "Reporter", "Stage", "StageContext", "StageFunction", "StageOutput"]
+__all__ = ["Cancelled", "Reporter", "Stage", "StageContext", "StageFunction", "StageOutput", "in_rows"]

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datacomp.messages import REPORT_FILE, SUBSET_FILE, DedupMode, DedupResult, DedupSetting, Progress
+from datacomp.messages import REPORT_FILE, SUBSET_FILE, DedupMode, DedupResult, DedupSetting
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import Uids, order, read_subset, to_hex, write_subset
 from datacomp_filters.neardup import Decision, deduplicate, over_pool
-from datacomp_filters.neardup.progress import Report
-from datacomp_worker.stages.base import Reporter, StageContext, StageOutput
+from datacomp_worker.stages.base import Reporter, StageContext, StageOutput, in_rows
 from datacomp_worker.stages.pools import board_pool
 
 EXAMPLES = 20
@@ -66,15 +65,6 @@ def _rows(pool: Pool, subset: Uids) -> Indices:
     return rows
 
 
-def heard_by(reporter: Reporter) -> Report:
-    """The engine's progress in rows, as the stage's."""
-
-    def report(what: str, done: float, total: float) -> None:
-        reporter.progress(Progress(done=done, total=total, unit="rows", note=what))
-
-    return report
-
-
 def gather(pool: Pool, rows: Indices, setting: DedupSetting, path: Path, report: Reporter) -> Candidates:
     """Features and rank scores of some rows, ascending; the features go to a file, so that memory stays bounded.
 
@@ -91,7 +81,7 @@ def gather(pool: Pool, rows: Indices, setting: DedupSetting, path: Path, report:
             "column-type", message, where=setting.rank, hint="name a score in the board's dedup.rank"
         )
 
-    features = over_pool.gather(pool, setting.feature, rows, path, heard_by(report))
+    features = over_pool.gather(pool, setting.feature, rows, path, in_rows(report))
     return Candidates(np.asarray(pool.uids)[rows], features, scores)
 
 
@@ -105,7 +95,7 @@ def decide(candidates: Candidates, setting: DedupSetting, workspace: Path, repor
         threshold=setting.threshold,
         keep=setting.keep,
         scratch=workspace,
-        report=heard_by(report),
+        report=in_rows(report),
     )
     report.check()
     return decision

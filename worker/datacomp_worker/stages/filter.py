@@ -11,12 +11,13 @@ import numpy as np
 
 from datacomp.checks import read_expression
 from datacomp.filtering import Selection, select
+from datacomp.filtering.work import Work, working
 from datacomp.messages import SUBSET_FILE, FilterResult, Progress, SubmissionKind
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, DatacompError, PlatformFault
 from datacomp.uids import write_subset
 from datacomp_worker.sandbox import SandboxSettings, find_cgroup, require_sandbox, score_in_sandbox
-from datacomp_worker.stages.base import StageContext, StageOutput
+from datacomp_worker.stages.base import StageContext, StageOutput, in_rows
 from datacomp_worker.stages.pools import board_pool
 from datacomp_worker.stages.uploads import named_upload
 
@@ -53,7 +54,8 @@ def _nothing(pool: Pool, selection: Selection) -> str:
 def _select(context: StageContext, pool: Pool) -> Selection:
     match context.job.kind:
         case SubmissionKind.EXPRESSION:
-            return select(pool, None, read_expression(named_upload(context)))
+            with working(Work(report=in_rows(context.report))):
+                return select(pool, None, read_expression(named_upload(context)))
         case SubmissionKind.CODE:
             return _run_code(context, pool)
     message = f"a submission of kind {context.job.kind} is not filtered"
