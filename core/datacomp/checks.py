@@ -14,6 +14,7 @@ from datacomp.filtering.expression import LONGEST, Node, is_choice, parse
 from datacomp.filtering.load import parse_filter_source
 from datacomp.filtering.parameters import column_names
 from datacomp.filtering.selection import select
+from datacomp.filtering.work import Work, working
 from datacomp.messages import SubmissionKind, ValidateResult
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, Problem
@@ -104,7 +105,8 @@ def _check_expression(path: Path, pool: Pool | None) -> ValidateResult:
     tree = parse_choice(text)
     if pool is not None:
         pool.require_columns(column_names(tree))
-        select(pool, None, text)
+        with working(Work(only_check=True)):
+            select(pool, None, text)
     return ValidateResult(rows=0, unique=0, repeats=0, unavailable=0, description=text[:4000])
 
 
