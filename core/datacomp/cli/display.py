@@ -44,7 +44,7 @@ def receipt_panel(receipt: SubmissionOut) -> RenderableType:
     """A receipt: head, stages, then the failure or the scores."""
     style = FINAL_STYLE.get(receipt.state, "cyan")
     head = Text.assemble(
-        (receipt.method, "bold"), f" by {receipt.participant} on {receipt.board}: ", (receipt.state, style)
+        (receipt.method, "bold"), f" by {receipt.team or receipt.participant} on {receipt.board}: ", (receipt.state, style)
     )
     parts: list[RenderableType] = [head, _stages(receipt.runs)]
     if receipt.rehearsal:
@@ -143,7 +143,7 @@ def leaderboard_table(board: LeaderboardOut, *, all_tasks: bool = False) -> Tabl
         figures += [_number(row.tasks.get(task)) for task in board.tasks] if all_tasks else []
         size = f"{row.subset_size:,}" if row.subset_size is not None else ""
         method = escape(row.method) + (" [dim](baseline)[/]" if row.baseline else "")
-        table.add_row(str(row.rank or ""), method, escape(row.participant), size, *figures, row.status)
+        table.add_row(str(row.rank or ""), method, escape(row.team or row.participant), size, *figures, row.status)
     if not board.rows and not board.under_way:
         table.add_row("", "[dim]no entry yet[/]")
     return table

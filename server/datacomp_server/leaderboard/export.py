@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FIXED = (
-    *("rank", "method", "participant", "submission", "status", "baseline", "subset_size", "average", "main"),
+    *("rank", "method", "participant", "team", "submission", "status", "baseline", "subset_size", "average", "main"),
     *("delta_to_baseline", "duplicate_of", "date", "source"),
 )
 NUMBERS = frozenset({"average", "main", "delta_to_baseline"})
@@ -69,6 +69,7 @@ def _fixed(row: LeaderboardRow) -> list[Any]:
         row.rank,
         row.method,
         row.participant,
+        row.team,
         row.submission,
         row.status,
         row.baseline,

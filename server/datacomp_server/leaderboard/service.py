@@ -106,6 +106,7 @@ class LeaderboardService:
             rank=None if average is None else place,
             method=submission.method,
             participant=submission.user.name,
+            team=submission.team.name if submission.team else None,
             submission=submission.id,
             url=receipt_url(self.settings.public_url, submission.id),
             subset_size=submission.subset_size,

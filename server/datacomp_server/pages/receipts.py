@@ -104,5 +104,9 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _page(
     request: Request, viewer: Viewer | None, receipt: SubmissionOut, problems: tuple[Problem, ...] = ()
 ) -> ReceiptPage:
-    may_change = viewer is not None and (viewer.organiser or viewer.name == receipt.participant)
+    may_change = viewer is not None and (viewer.organiser or _is_own(viewer, receipt))
     return build_receipt(site_for(request, viewer), receipt, may_change=may_change, problems=list(problems))
+
+
+def _is_own(viewer: Viewer, receipt: SubmissionOut) -> bool:
+    return viewer.team == receipt.team if receipt.team else viewer.name == receipt.participant

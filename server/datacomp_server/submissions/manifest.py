@@ -45,6 +45,7 @@ def _submission(submission: Submission) -> dict[str, Any]:
     return {
         "id": submission.id,
         "participant": submission.user.name,
+        "team": submission.team.name if submission.team else None,
         "method": submission.method,
         "kind": submission.kind.value,
         "rehearsal": submission.rehearsal,
