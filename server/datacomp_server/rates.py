@@ -71,7 +71,7 @@ class Limiter:
                 if await look(rate, kind.name, kind.who):
                     return 0
                 window = await self._strategy.get_window_stats(rate, kind.name, kind.who)
-        except Exception as error:  # noqa: BLE001 - whatever the counter's client raises, people must be served
+        except Exception as error:
             log.warning("requests are not counted for a while: %s", type(error).__name__)
             self._silent_until = time.monotonic() + 5
             return 0

@@ -1,4 +1,4 @@
-"""Rules of accounts: who is asking, tokens, roles, provisioned accounts. Signing in is in `entry`, leaving in `leaving`."""
+"""Rules of accounts: who is asking, tokens, roles, provisioned accounts. Signing in is in `entry`."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class AccountService:
         return _viewer(row.user, self.accounts.team_of(row.user_id), scopes=scopes, token_id=row.id)
 
     def use_is_due(self, viewer: Viewer) -> bool:
-        """Whether it is time to note that a token or session is in use: once an hour, so that reading need not write."""
+        """Whether it is time to note that a token or session is used: once an hour, so that reading does not write."""
         last = self.accounts.last_use(token_id=viewer.token_id, session_id=viewer.session_id)
         return last is None or now() - last > USE_NOTED_EVERY
 

@@ -75,7 +75,7 @@ class SessionService:
         self.audit.note(Act.SIGNED_OUT, actor=viewer.user_id, subject=viewer.user_id, about=session_id)
 
     def close_all(self, viewer: Viewer, *, tokens: bool = False) -> int:
-        """Sign out everywhere, here too; with `tokens` the API tokens are deleted as well. Returns how many sessions."""
+        """Sign out everywhere, here too; with `tokens` also delete the API tokens. Returns how many sessions."""
         closed = self.accounts.delete_sessions(viewer.user_id)
         if tokens:
             self.accounts.delete_tokens(viewer.user_id)

@@ -40,7 +40,7 @@ def call_webhook(call: Call, settings: Settings) -> None:
     check_url(call.url, private=settings.webhook_private)
     body = json.dumps(call.payload, separators=(",", ":")).encode()
     backend = GuardedBackend(private=settings.webhook_private, seconds=settings.notice_timeout)
-    headers = {"Content-Type": "application/json", "User-Agent": "datacomp-webhook", **signed(call, body)}
+    headers = [("Content-Type", "application/json"), ("User-Agent", "datacomp-webhook"), *signed(call, body).items()]
     try:
         with (
             httpcore.ConnectionPool(
