@@ -188,9 +188,6 @@ class Lifecycle:
         if failure.blame is not Blame.PLATFORM or run.attempt_count >= self.settings.max_attempts:
             self._fail(submission, run, failure, actor)
             return
-        tail = failure.log_tail or run.log_tail[-8000:]
-        run.failure = storable(failure.model_copy(update={"log_tail": tail}))
-        self._move(submission, run, RunState.FAILED, actor, f"{cause.code}: {cause.message}")
         tries = f"attempt {run.attempt_count} of {self.settings.max_attempts}"
         self._move(submission, run, RunState.QUEUED, actor, f"{cause.code} ({tries}): {cause.message}")
         self._refresh(submission, self.runs.of_submission(submission.id), actor, cause.code)
@@ -198,6 +195,9 @@ class Lifecycle:
     def _fail(self, submission: Submission, run: Run, failure: Failure, actor: str) -> None:
         """The run fails for good, and its submission with it. What was our fault is refunded."""
         cause = failure.problems[0]
+        tail = failure.log_tail or run.log_tail[-8000:]
+        run.failure = storable(failure.model_copy(update={"log_tail": tail}))
+        self._move(submission, run, RunState.FAILED, actor, f"{cause.code}: {cause.message}")
         runs = self.runs.of_submission(submission.id)
         self._stop_runs(submission, runs, actor, f"{run.stage} failed")
         ours = failure.blame is Blame.PLATFORM
@@ -284,12 +284,9 @@ class Lifecycle:
             self.runs.add(OutboxRow(queue=run.queue, run_id=run.id, created_at=at))
         elif after in FINAL_RUN:
             run.finished_at = at
+        run.due_at = self._due(run)
         self._event(submission, run, before, after, actor, reason)
 
-    def _refresh(self, submission: Submission, runs: list[Run], actor: str, reason: str) -> None:
-        run.due_at = self._due(run)
-        """Derive the submission's state anew; a final one settles quota, and `scored` its scores."""
-        before = submission.state
     def _due(self, run: Run) -> datetime | None:
         """When the run must have left the state that it is in; None for final ones."""
         match run.state:
@@ -303,6 +300,9 @@ class Lifecycle:
                 return None
         return now() + timedelta(seconds=seconds)
 
+    def _refresh(self, submission: Submission, runs: list[Run], actor: str, reason: str) -> None:
+        """Derive the submission's state anew; a final one settles quota, and `scored` its scores."""
+        before = submission.state
         after = derive_state(
             uploaded=submission.uploaded_at is not None,
             cancelled=submission.cancelled_at is not None,
