@@ -3,8 +3,9 @@
 import os
 
 from datacomp.cli import main
-from datacomp.lifeline import PARENT, die_with_parent
 
-if PARENT in os.environ:
+if "DATACOMP_PARENT" in os.environ:
+    from datacomp.lifeline import PARENT, die_with_parent
+
     die_with_parent(parent=int(os.environ.pop(PARENT)))
 main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,21 @@ def canonical_json(value: Any) -> bytes:
 
 def digest_json(value: Any) -> str:
     """Digest of a JSON-like value."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()
+    return digest_bytes(canonical_json(value))
 
 
 def digest_bytes(data: bytes) -> str:
     """Digest of bytes."""
-    return hashlib.sha256(data).hexdigest()
+    from hashlib import sha256  # takes longer to import than some commands to run
+
+    return sha256(data).hexdigest()
 
 
 def digest_file(path: Path) -> str:
     """Digest of a file's content, read in 1 MiB blocks."""
-    sha = hashlib.sha256()
+    from hashlib import sha256
+
+    sha = sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             sha.update(block)

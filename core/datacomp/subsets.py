@@ -11,6 +11,7 @@ hold a window of both at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -185,6 +186,8 @@ def save(path: Path, pieces: Iterable[Uids]) -> int:
         temporary.replace(path)
         return rows
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise BadInput.of("out-unwritable", f"cannot write the subset: {error}", where=str(path)) from error
 
 

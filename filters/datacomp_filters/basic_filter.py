@@ -18,6 +18,8 @@ from datacomp.pool import Pool
 class BasicFilter(Filter):
     """Keeps rows that pass every simple rule."""
 
+    any_order = True
+
     columns = ("lang", "words", "characters", "original_width", "original_height")
 
     def select(self, pool: Pool) -> npt.NDArray[np.bool_]:

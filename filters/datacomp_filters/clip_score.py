@@ -20,6 +20,8 @@ ARCHITECTURES = ("b32", "l14")
 class ClipScore(Filter):
     """Keeps rows by the similarity of one reference CLIP, `b32` or `l14`."""
 
+    any_order = True
+
     def __init__(self, arch: str = "l14", threshold: float | None = None, fraction: float | None = None) -> None:
         self.columns = (score_column(arch),)
         self.rule = clip_rule(threshold, fraction)

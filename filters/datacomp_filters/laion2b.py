@@ -20,6 +20,8 @@ THRESHOLD = 0.28
 class Laion2b(Filter):
     """Keeps English rows with a good score."""
 
+    any_order = True
+
     def __init__(self, language: str = "lang_cld3") -> None:
         self.language = language
         self.columns = (language, SCORE)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from datacomp.cli.data import parameters_of
+from datacomp.cli.filter import parameters_of
 from datacomp.client import Login, kind_of
 from datacomp.local.platform import free_port, load_secrets
 from datacomp.local.supervisor import Child, Supervisor

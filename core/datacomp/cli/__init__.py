@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
-import typer
-
-from datacomp.console import errors, show_problems
-from datacomp.problems import DatacompError
+if TYPE_CHECKING:
+    import typer
 
 PLUGINS = "datacomp.commands"
 """Entry-point group: each names a Typer app `commands` and may offer `pool_commands` beside it."""
@@ -19,10 +18,16 @@ LIGHT = (
     *(("pool", "ingest"), ("pool", "info"), ("pool", "add-column")),
 )
 """Commands over a pool at hand: they start without the client and the extras, which take longer than they do."""
+NO_SPINNING = {"OPENBLAS_THREAD_TIMEOUT": "4"}
+"""NumPy's idle threads sleep at once: by default they spin 50 ms of processor time away whenever it is imported."""
 
 
 def build() -> typer.Typer:
     """The whole command line, with the commands of every installed extra."""
+    from importlib.metadata import entry_points
+
+    import typer
+
     from datacomp.cli import account, data, local, submissions, subsets
 
     app = _app()
@@ -57,6 +62,8 @@ def build_light() -> typer.Typer:
 
 
 def _app() -> typer.Typer:
+    import typer
+
     return typer.Typer(
         help="A dataset-filtering competition: choose the data, the platform trains and evaluates.",
         no_args_is_help=True,
@@ -67,12 +74,23 @@ def _app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
+    from datacomp.cli import quick
+    from datacomp.problems import DatacompError
+
     try:
         light = any(tuple(sys.argv[1 : len(words) + 1]) == words for words in LIGHT)
-        (build_light() if light else build())()
+        if light:
+            os.environ |= {name: os.environ.get(name, value) for name, value in NO_SPINNING.items()}
+        call = quick.read(sys.argv[1:])
+        if call is not None:
+            call()
+        else:
+            (build_light() if light else build())()
     except DatacompError as error:
+        from datacomp.console import show_problems
+
         show_problems(error.problems)
         sys.exit(1)
     except KeyboardInterrupt:
-        errors.print("interrupted")
+        print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)

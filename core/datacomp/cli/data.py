@@ -1,34 +1,25 @@
-"""`check`, `filter`, `pool info`, `pool ingest`, `pool add-column`: what participants do on their own machine."""
+"""`check`, `pool info`, `pool ingest`, `pool add-column`: what participants do on their own machine."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from datacomp.cli.filter import filter as filter_command
+from datacomp.cli.filter import find_pool as find_pool
 from datacomp.console import console, counting, show_problems
-from datacomp.problems import BadInput
 
 commands = typer.Typer()
 pool_commands = typer.Typer()
-PoolOption = Annotated[Path | None, typer.Option(help="Directory of the pool.")]
-
-
-def find_pool(given: Path | None, name: str) -> Path | None:
-    """The pool's directory: as given, else of that name in this machine's data directory, else None."""
-    if given is not None:
-        return given
-    path = Path(os.environ.get("DATACOMP_DATA_DIR", "demo-data")) / "pools" / name
-    return path if path.is_dir() else None
 
 
 @commands.command()
 def check(
     file: Annotated[Path, typer.Argument(help="uids as npy (u8,u8), a Python file with a filter, or an .expr file.")],
     scale: Annotated[str, typer.Option(help="Scale of the board it is for.")] = "tiny",
-    pool: PoolOption = None,
+    pool: Annotated[Path | None, typer.Option(help="Directory of the pool.")] = None,
 ) -> None:
     """Check a submission offline, by the code that the platform runs. Exit code 1 when it would be rejected."""
     from datacomp.checks import check_file
@@ -45,51 +36,7 @@ def check(
         console.print("[yellow]not checked[/]: whether the pool has these uids (give --pool DIR)")
 
 
-@commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def filter(  # noqa: A001 - the command's name
-    context: typer.Context,
-    what: Annotated[
-        str, typer.Argument(help="Name of a filter, a Python file, or an expression.", metavar="NAME_OR_FILE")
-    ],
-    out: Annotated[Path | None, typer.Option(help="Where the uids go (npy).")] = None,
-    pool: PoolOption = None,
-    scale: Annotated[str, typer.Option(help="Which of this machine's pools, when --pool is absent.")] = "tiny",
-    engine: Annotated[str, typer.Option(help="`local`, or `ray` for pools that do not fit one machine.")] = "local",
-    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster; default one on this machine.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be kept; write nothing.")] = False,
-    compare: Annotated[Path | None, typer.Option(help="With --dry-run: another subset (npy) to compare with.")] = None,
-) -> None:
-    """Apply a filter to a pool. Further options go to the filter: `clip_score --arch l14 --fraction 0.3`."""
-    from datacomp.commands.filter import preview_filter, run_filter
-
-    directory = find_pool(pool, scale)
-    if directory is None:
-        raise BadInput.of("pool-missing", "no pool was given and none is on this machine", hint="give --pool DIR")
-    parameters = parameters_of(context.args)
-    if dry_run:
-        for line in preview_filter(what, directory, parameters, compare).lines():
-            console.print(line, highlight=False, markup=False)
-        return
-    if out is None:
-        raise BadInput.of("out-missing", "nothing says where the uids go", hint="--out uids.npy, or --dry-run")
-    with counting(f"filter {Path(what).name}", "rows") as report:
-        kept = run_filter(what, directory, out, parameters, engine=engine, address=ray_address, report=report)
-    console.print(f"kept [bold]{kept.rows_kept:,}[/] of {kept.rows_in:,} rows in {kept.seconds:.2f} s: {out}")
-    if kept.nan_scores:
-        console.print(f"[yellow]{kept.nan_scores:,} rows had no score (NaN) and were not kept[/]")
-
-
-def parameters_of(arguments: list[str]) -> dict[str, str]:
-    """`["--arch", "l14", "--fraction=0.3"]` as a dict; `BadInput` for anything that is not an option with a value."""
-    parameters: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        option = rest.pop(0)
-        name, equals, value = option.partition("=")
-        if not name.startswith("--") or (not equals and not rest):
-            raise BadInput.of("option-unknown", f"{option!r} is not an option with a value", hint="write --name value")
-        parameters[name[2:].replace("-", "_")] = value if equals else rest.pop(0)
-    return parameters
+commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(filter_command)
 
 
 @pool_commands.command()

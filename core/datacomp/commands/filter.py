@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from datacomp.commands.preview import Preview, preview
-from datacomp.filtering import load_filter, score_pool, select
-from datacomp.filtering.inner import raised
-from datacomp.filtering.selection import Selection
+from datacomp.filtering import load_filter, score_pool
+from datacomp.filtering.order import best_order
+from datacomp.filtering.selection import Choice, Selection
+from datacomp.filtering.work import Work, working
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, DatacompError
-from datacomp.uids import write_subset
+from datacomp.subsets import save
+
+if TYPE_CHECKING:
+    from datacomp.commands.preview import Preview
 
 Report = Callable[[str, float, float], None]
 
@@ -47,22 +51,15 @@ def run_filter(
     """
     started = time.monotonic()
     pool = Pool.open(pool_dir)
-    if engine == "ray":
-        from datacomp.engines.ray import select_on_ray
-
-        selection = select_on_ray(what, pool, parameters, address=address, report=report)
-    elif engine == "local":
-        selection = _select(what, pool, parameters, report)
+    chosen: Selection | Choice
+    if _is_local(engine):
+        with working(Work(report=report)):
+            chosen = _choice(what, pool, parameters, report, any_order=True)
+            save(out, chosen.pieces())
     else:
-        raise BadInput.of("engine-unknown", f"there is no engine {engine!r}", hint="choose local or ray")
-    temporary = out.with_name(f"{out.name}.tmp")
-    try:
-        write_subset(temporary, selection.uids(pool))
-        temporary.replace(out)
-    except OSError as error:
-        raise BadInput.of("out-unwritable", f"cannot write the subset: {error}", where=str(out)) from error
-    seconds = time.monotonic() - started
-    return FilterRun(pool.rows, selection.kept, selection.nan_scores, selection.rule, seconds)
+        chosen = _on_ray(what, pool, parameters, address, report)
+        save(out, chosen.pieces(pool))
+    return FilterRun(pool.rows, chosen.kept, chosen.nan_scores, chosen.rule, time.monotonic() - started)
 
 
 def preview_filter(
@@ -71,25 +68,49 @@ def preview_filter(
     parameters: Mapping[str, str],
     compare: Path | None = None,
     *,
+    engine: str = "local",
+    address: str | None = None,
     report: Report = lambda w, d, t: None,
 ) -> Preview:
-    """What a filter would keep, on this machine; nothing is written. Errors as from `run_filter`."""
+    """What a filter would keep; nothing is written. Engines and errors as of `run_filter`."""
+    from datacomp.commands.preview import preview
+
     pool = Pool.open(pool_dir)
-    return preview(pool, _select(what, pool, parameters, report), compare)
+    if _is_local(engine):
+        with working(Work(report=report)):
+            return preview(pool, _choice(what, pool, parameters, report).selection(), compare)
+    return preview(pool, _on_ray(what, pool, parameters, address, report), compare)
 
 
-def _select(what: str, pool: Pool, parameters: Mapping[str, str], report: Report) -> Selection:
+def _is_local(engine: str) -> bool:
+    if engine not in {"local", "ray"}:
+        raise BadInput.of("engine-unknown", f"there is no engine {engine!r}", hint="choose local or ray")
+    return engine == "local"
+
+
+def _on_ray(what: str, pool: Pool, parameters: Mapping[str, str], address: str | None, report: Report) -> Selection:
+    from datacomp.engines.ray import select_on_ray
+
+    return select_on_ray(what, pool, parameters, address=address, report=report)
+
+
+def _choice(what: str, pool: Pool, parameters: Mapping[str, str], report: Report, *, any_order: bool = False) -> Choice:
+    """The rule and its scores, to be applied; `any_order` allows rows in the order of uids where that is quicker."""
     if not what.endswith(".py") and not what.isidentifier():
         if parameters:
             raise BadInput.of("option-unknown", "an expression takes no parameters", where=next(iter(parameters)))
-        return select(pool, None, what)
+        return Choice(best_order(pool, what) if any_order else pool, None, what)
     try:
         filter_ = load_filter(what, parameters)
+        if any_order and filter_.any_order:
+            pool = best_order(pool, filter_.rule, filter_.columns)
         scores = score_pool(filter_, pool, report=lambda done, total: report("scoring", done, total))
-        return select(pool, scores.values, filter_.rule)
+        return Choice(pool, scores.values, filter_.rule)
     except (DatacompError, KeyboardInterrupt, GeneratorExit):
         raise
     except Exception as error:  # the author's own code, on their own machine
         if not what.endswith(".py"):
             raise
+        from datacomp.filtering.inner import raised
+
         raise BadInput(raised(error, Path(what))) from error

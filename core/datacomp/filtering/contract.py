@@ -65,6 +65,8 @@ class Filter:
     """Feature arrays to load, for instance `l14_img`."""
     rule: str = "score"
     """Which rows are kept: an expression over `score`, for instance `top_fraction(score, 0.3)` or `score >= 0.28`."""
+    any_order: bool = False
+    """Whether `select` reads nothing but `columns` and does not care in which order the rows are; quicker then."""
 
     def prepare(self, stats: Mapping[str, ColumnStats]) -> None:
         """Called once before scoring with figures of every numeric column named in `columns`. Optional."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from datacomp import plugins
 from datacomp.filtering.threshold import kth_largest
 from datacomp.pool import Pool
 from datacomp.problems import BadInput
@@ -20,9 +19,31 @@ GROUP = "datacomp.functions"
 MOST_COPIES = 10
 """Rows of a subset per row of the pool: repeat counts may not ask for more memory than there is."""
 EVAL_SIMILARITY = "eval_similarity"
-"""Column with each row's cosine to the nearest evaluation image."""
+"""Column with each row's cosine to the nearest evaluation image; rows below its floor all have the number just below
+that."""
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """Multipliers of the SplitMix64 finaliser (Steele, Lea and Flood 2014)."""
+
+
+class Rowwise(Protocol):
+    """What a function gives: an array of shape (rows,), or what makes its parts when they are asked for."""
+
+    def __getitem__(self, rows: slice, /) -> npt.NDArray[Any]:
+        """The values of some rows."""
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """Which values reach a threshold: told window by window, so that nothing of the pool's size is made."""
+
+    values: npt.NDArray[Any]
+    threshold: Any
+    """NaN: whatever is a value."""
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[np.bool_]:
+        """Which values of these rows."""
+        window = self.values[rows]
+        return np.asarray(~np.isnan(window) if np.isnan(self.threshold) else window >= self.threshold)
 
 
 @dataclass(frozen=True)
@@ -40,27 +61,31 @@ class Function:
     """What rules may call: gets the pool and the arguments that were given, by name."""
 
     parameters: tuple[Parameter, ...]
-    load: Callable[[], Callable[..., npt.NDArray[Any]]]
+    load: Callable[[], Callable[..., Rowwise]]
     """Gives the function itself; whatever it imports is imported here, when a rule calls it."""
+    any_order: bool = False
+    """Whether it reads no more of the pool than its arguments and uids, so that rows may stand in another order."""
 
     def usage(self, name: str) -> str:
         """How it is written."""
         return f"{name}({', '.join(p.name if p.needed else f'{p.name}=...' for p in self.parameters)})"
 
 
-@cache
-def functions() -> dict[str, Function]:
-    """All functions by name; those of installed packages never stand before ours."""
-    added = {point.name: point.load() for point in entry_points(group=GROUP)}
-    return added | FUNCTIONS
+def function_of(name: str) -> Function | None:
+    """The function of that name, if there is one; those of other packages never stand before ours."""
+    return FUNCTIONS[name] if name in FUNCTIONS else plugins.load(GROUP, name)
 
 
-def top_fraction(pool: Pool, column: npt.NDArray[Any], fraction: float) -> npt.NDArray[np.bool_]:
+def function_names() -> tuple[str, ...]:
+    """Names of all functions, in order."""
+    return tuple(sorted({*FUNCTIONS, *plugins.names(GROUP)}))
+
+
+def top_fraction(pool: Pool, column: npt.NDArray[Any], fraction: float) -> AtLeast:
     """The original's top fraction: n + 1 rows and all ties; NaN counts among all rows but is never kept."""
     _require_fraction(fraction)
     n = int(column.size * fraction)
-    threshold = kth_largest(column, n) if n < column.size else np.nan
-    return np.asarray(~np.isnan(column) if np.isnan(threshold) else column >= threshold)
+    return AtLeast(column, kth_largest(column, n) if n < column.size else np.nan)
 
 
 def top_exact(pool: Pool, column: npt.NDArray[Any], fraction: float) -> npt.NDArray[np.bool_]:
@@ -160,7 +185,12 @@ def near(pool: Pool, what: str, threshold: float = 0.95) -> npt.NDArray[np.bool_
     if EVAL_SIMILARITY not in pool.names:
         hint = f"add it: datacomp pool near {pool.directory} --features EVAL.npz"
         raise BadInput.of("column-unknown", f"the pool has no column {EVAL_SIMILARITY!r}", hint=hint)
-    return np.asarray(pool.column(EVAL_SIMILARITY) >= np.float32(threshold))
+    column = np.asarray(pool.column(EVAL_SIMILARITY))
+    least = np.fmin.reduce(column, initial=np.inf)
+    if threshold <= least and np.count_nonzero(column == least) > 1:  # all that lie below the floor read the same
+        hint = f"ask for more, or tell it from lower on: datacomp pool near {pool.directory} --floor {threshold:g} ..."
+        raise BadInput.of("near-floor", f"the pool tells nearness above {least:.4g} only", hint=hint)
+    return np.asarray(column >= np.float32(threshold))
 
 
 def _require_fraction(fraction: float) -> None:
@@ -171,16 +201,18 @@ def _require_fraction(fraction: float) -> None:
 _FRACTION = (Parameter("column", "column"), Parameter("fraction", "number"))
 _WHERE = Parameter("where", "condition", needed=False)
 FUNCTIONS: dict[str, Function] = {
-    "top_fraction": Function(_FRACTION, lambda: top_fraction),
-    "top_exact": Function(_FRACTION, lambda: top_exact),
-    "percentile": Function((Parameter("column", "column"),), lambda: percentile),
+    "top_fraction": Function(_FRACTION, lambda: top_fraction, any_order=True),
+    "top_exact": Function(_FRACTION, lambda: top_exact, any_order=True),
+    "percentile": Function((Parameter("column", "column"),), lambda: percentile, any_order=True),
     "cap": Function(
         (Parameter("column", "key"), Parameter("n", "whole"), Parameter("rank", "column", needed=False), _WHERE),
         lambda: cap,
+        any_order=True,
     ),
     "sample": Function(
         (Parameter("weights", "column"), Parameter("n", "whole"), Parameter("seed", "whole", needed=False), _WHERE),
         lambda: sample,
+        any_order=True,
     ),
     "near": Function((Parameter("what", "word"), Parameter("threshold", "number", needed=False)), lambda: near),
 }

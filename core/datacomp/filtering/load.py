@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import inspect
 import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from datacomp import plugins
 from datacomp.filtering.contract import Filter
 from datacomp.problems import BadInput, Problem, raise_if_any
+from datacomp.text import printable
 
 GROUP = "datacomp.filters"
 """Entry-point group of named filters."""
@@ -24,24 +22,28 @@ LARGEST_SOURCE = 1 << 20
 
 def named_filters() -> dict[str, type[Filter]]:
     """The installed filters by name."""
-    return {point.name: point.load() for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+    return {name: plugins.load(GROUP, name) for name in filter_names()}
 
 
-@cache
 def filter_names() -> tuple[str, ...]:
     """Names of the installed filters; none is loaded."""
-    return tuple(sorted(point.name for point in entry_points(group=GROUP)))
+    return plugins.names(GROUP)
+
+
+def is_filter(name: str) -> bool:
+    """Whether a filter of that name is installed."""
+    return plugins.is_known(GROUP, name)
 
 
 def load_filter(what: str, parameters: Mapping[str, str]) -> Filter:
     """A named filter, or the one in a `.py` file, made with these parameters. Runs the file's code."""
     if what.endswith(".py"):
         return make(load_file(Path(what)), parameters)
-    known = {point.name: point for point in entry_points(group=GROUP)}
-    if what not in known:
-        hint = f"filters: {', '.join(sorted(known))}; or give a Python file or an expression"
+    kind = plugins.load(GROUP, what)
+    if kind is None:
+        hint = f"filters: {', '.join(filter_names())}; or give a Python file or an expression"
         raise BadInput.of("filter-unknown", f"there is no filter {what!r}", hint=hint)
-    return make(known[what].load(), parameters)
+    return make(kind, parameters)
 
 
 def make(kind: type[Filter], parameters: Mapping[str, str]) -> Filter:
@@ -82,11 +84,13 @@ def _convert(text: str, annotation: Any) -> Any:
 
 def load_file(path: Path) -> type[Filter]:
     """The one filter class of a Python file. Runs the file: in the sandbox, or on its author's own machine."""
+    from hashlib import sha256
+
     source = path.read_bytes() if path.is_file() else None
     if source is None:
         raise BadInput.of("filter-missing", "there is no such file", where=str(path))
     parse_filter_source(source, path.name)
-    name = f"_filter_{hashlib.sha256(source).hexdigest()[:16]}"
+    name = f"_filter_{sha256(source).hexdigest()[:16]}"
     module = types.ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
@@ -115,6 +119,8 @@ class Source:
 
 def parse_filter_source(source: bytes, name: str) -> Source:
     """Parse a filter's file, never running it. `BadInput` gives line and column of what is wrong."""
+    import ast
+
     if len(source) > LARGEST_SOURCE:
         message = f"the file has {len(source):,} bytes, at most {LARGEST_SOURCE:,} are taken"
         raise BadInput.of("filter-too-large", message, where=name)
@@ -129,7 +135,7 @@ def parse_filter_source(source: bytes, name: str) -> Source:
     if not classes:
         hint = "derive a class from datacomp.filtering.Filter; datacomp_filters/template.py is a blank to copy"
         raise BadInput.of("filter-class", "the file defines no filter class", where=name, hint=hint)
-    return Source(ast.get_docstring(tree) or "", classes)
+    return Source(printable(ast.get_docstring(tree) or ""), classes)
 
 
 def describe_source(source: bytes, name: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from datacomp.filtering.expression import Call, Name, Node, Number, Text, Unary, error_at, names, walk
-from datacomp.filtering.functions import Function, functions
-from datacomp.filtering.load import filter_names
+from datacomp.filtering.functions import Function, function_of
+from datacomp.filtering.load import is_filter
 
 PLAIN = re.compile(r"[A-Za-z0-9_+-]*")
 """Texts that a rule may hand to a named filter: a rule may come from anybody, so it names no file of this machine."""
@@ -96,12 +96,17 @@ def _number(value: float) -> str:
 
 def column_names(tree: Node) -> list[str]:
     """The columns that a rule reads, as far as its text says: names that are neither filters nor words of a call."""
+    return [node.name for node in plain_names(tree) if not is_filter(node.name)]
+
+
+def plain_names(tree: Node) -> list[Name]:
+    """The names of a rule that are no words of a call: columns, `score` and filters."""
     words = set()
-    known = functions()
     for call in (node for node in walk(tree) if isinstance(node, Call)):
-        own = known[call.function].parameters if call.function in known else ()
+        function = function_of(call.function)
+        own = function.parameters if function else ()
         kinds = {p.name: p.kind for p in own}
         placed = [node for node, p in zip(call.arguments, own, strict=False) if p.kind == "word"]
         named = [k.value for k in call.keywords if kinds.get(k.name, "word") == "word"]
         words |= {id(node) for node in (*placed, *named)}
-    return [node.name for node in names(tree) if id(node) not in words and node.name not in filter_names()]
+    return [node for node in names(tree) if id(node) not in words]

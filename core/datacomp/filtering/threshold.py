@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE = 1 << 16
-MARGIN = 1 << 10
-"""Places of the sample's order on either side: four times what chance moves a quantile of a sample of this size."""
+MARGIN = 1 << 9
+"""Places of the sample's order on either side: four times what chance moves its median, which it moves most."""
+WINDOW = 1 << 16
+"""Values looked at together: they and what is asked of them fit a processor's cache."""
 
 
 def kth_largest(values: npt.NDArray[Any], place: int) -> Any:
@@ -32,8 +34,13 @@ def _between(values: npt.NDArray[Any], place: int) -> Any:
     if expected < 0:
         return None
     low, high = ordered[max(expected - MARGIN, 0)], ordered[min(expected + MARGIN, ordered.size - 1)]
-    above = int(np.count_nonzero(values > high))
-    inside = values[(values >= low) & (values <= high)]
+    above, pieces = 0, []
+    for start in range(0, values.size, WINDOW):
+        window = values[start : start + WINDOW]
+        over = window > high
+        above += int(np.count_nonzero(over))
+        pieces.append(window.compress(np.not_equal(over, window >= low, out=over)))
+    inside = np.concatenate(pieces)
     if not above <= place < above + inside.size:
         return None
     from_below = inside.size - 1 - (place - above)

@@ -6,18 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from datacomp.pool.manifest import PACK, PoolManifest, read_manifest
-from datacomp.pool.npz import Member, map_member, members
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import Uids, find, release
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from datacomp.pool.manifest import Column
+    from datacomp.pool.npz import Member
 
 METADATA = "metadata"
 SHARDS = "shards"
@@ -40,6 +42,8 @@ class Pool:
 
     directory: Path
     manifest: PoolManifest
+    in_uid_order: ClassVar[bool] = False
+    """Whether rows stand in the order of uids instead."""
 
     @classmethod
     def open(cls, directory: Path) -> Pool:
@@ -66,7 +70,9 @@ class Pool:
             raise self._unknown(name)
         if column.constant is not None:
             return np.broadcast_to(np.array(column.constant, column.dtype), (self.rows,))
-        path = self._file(name)
+        return self._mapped(column, self.directory / PACK / "columns" / f"{name}.npy")
+
+    def _mapped(self, column: Column, path: Path) -> npt.NDArray[Any]:
         try:
             array: npt.NDArray[Any] = np.load(path, mmap_mode="r" if self.rows else None)
         except (OSError, ValueError) as error:
@@ -74,9 +80,6 @@ class Pool:
         if array.shape != (self.rows,) or str(array.dtype) != column.dtype:
             raise self._damaged(path, f"it holds {array.shape} {array.dtype}")
         return array
-
-    def _file(self, name: str) -> Path:
-        return self.directory / PACK / "columns" / f"{name}.npy"
 
     def is_whole(self) -> bool:
         """Whether every column file is there in its full length; their bytes are not read."""
@@ -127,6 +130,8 @@ class Pool:
 
     def features(self, name: str, shard: int) -> npt.NDArray[Any]:
         """A feature array of one shard, mapped inside its `.npz`: shape (rows of the shard, width)."""
+        from datacomp.pool.npz import map_member
+
         self.require_feature(name)
         path = self.directory / METADATA / f"{self.manifest.shards[shard].name}.npz"
         try:
@@ -155,6 +160,8 @@ class Pool:
             raise BadInput.of("feature-unknown", f"the pool has no feature {name!r}", where=name, hint=hint)
 
     def _members(self, shard: int, path: Path) -> dict[str, Member]:
+        from datacomp.pool.npz import members
+
         if shard not in self._member_cache:
             self._member_cache[shard] = members(path)
         return self._member_cache[shard]
