@@ -19,6 +19,7 @@ from datacomp_server.accounts.service import AccountService
 from datacomp_server.boards.config import read_boards
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
+from datacomp_server.operation.console import add_operation_commands
 from datacomp_server.operation.logs import log_to
 from datacomp_server.runs.commands import add_run_commands
 from datacomp_server.settings import Settings, load_settings
@@ -158,3 +159,7 @@ def _accounts() -> Iterator[AccountService]:
     settings = load_settings()
     with _database(settings) as database, database.write() as session:
         yield AccountService(session, settings)
+
+
+add_operation_commands(admin, _database)
+add_run_commands(admin, _database)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from datacomp.messages import RunState
 from datacomp_server.runs.hours import GroupBy, HoursRepository
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
-from datacomp_server.submissions.models import Submission
+from datacomp_server.submissions.models import StoredFile, Submission
+from datacomp_server.uploads.models import UploadPiece
 
 
 class OperationRepository:
@@ -18,6 +20,15 @@ class OperationRepository:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+
+    def submissions(self, board: str | None, state: str | None, limit: int) -> list[Submission]:
+        """Submissions of everybody, newest first."""
+        query = select(Submission).order_by(Submission.created_at.desc(), Submission.id).limit(limit)
+        if board is not None:
+            query = query.where(Submission.board_name == board)
+        if state is not None:
+            query = query.where(Submission.state == state)
+        return list(self.session.scalars(query))
 
     def states(self) -> dict[tuple[str, str], int]:
         """Submissions by board and state; `training 2 of 3` counts as training."""
@@ -72,3 +83,28 @@ class OperationRepository:
         return [
             (line.name, line.hours.gpu, line.hours.cpu) for line in HoursRepository(self.session).lines(GroupBy.BOARD)
         ]
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    """A file that the database refers to."""
+
+    key: str
+    size: int
+    digest: str | None
+    """None for the pieces of a file that is still arriving."""
+
+
+def stored_keys(session: Session) -> list[StoredKey]:
+    """Every file that a restored platform needs: uploads, pieces of uploads, outputs that count or may count yet.
+
+    What attempts left that failed or were lost is garbage, but for a training's checkpoints: the next attempt goes on
+    from them.
+    """
+    attempts = select(Attempt.id).where(Attempt.state.in_((AttemptState.OPEN, AttemptState.LOST)))
+    files = select(StoredFile.key, StoredFile.size, StoredFile.digest).where(
+        or_(StoredFile.promoted, StoredFile.attempt_id.is_(None), StoredFile.attempt_id.in_(attempts))
+    )
+    found = {row.key: StoredKey(row.key, row.size, row.digest) for row in session.execute(files)}
+    pieces = [StoredKey(piece.key, piece.size, None) for piece in session.scalars(select(UploadPiece))]
+    return [*found.values(), *pieces]

@@ -1,0 +1,134 @@
+"""`datacomp admin backup`, `restore`, `submissions`, `cancel`, `withdraw` and `export`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from datacomp.console import console
+from datacomp_server.accounts.models import Role
+from datacomp_server.boards.service import BoardService
+from datacomp_server.database import Database
+from datacomp_server.errors import NotFound
+from datacomp_server.leaderboard.export import csv_blocks
+from datacomp_server.leaderboard.service import LeaderboardService
+from datacomp_server.operation.backup import BackupReport, back_up, restore
+from datacomp_server.operation.repository import OperationRepository
+from datacomp_server.runs.lifecycle import Lifecycle
+from datacomp_server.settings import Settings, load_settings
+from datacomp_server.storage import Storage
+from datacomp_server.submissions.models import Submission
+from datacomp_server.submissions.repository import SubmissionRepository
+from datacomp_server.submissions.service import SubmissionService
+from datacomp_server.submissions.states import FINAL, SCORED
+
+OpenDatabase = Callable[[Settings], AbstractContextManager[Database]]
+CONSOLE = f"{Role.ORGANISER.value}:console"
+Id = Annotated[str, typer.Argument(help="Id of the submission.")]
+Reason = Annotated[str, typer.Option(help="Why; it stands in the submission's history.")]
+
+
+def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> None:
+    """Add what organisers do with the platform as a whole to their commands."""
+
+    @admin.command("backup")
+    def backup(
+        folder: Annotated[Path, typer.Argument(help="Where backups lie; files are shared by all of them.")],
+    ) -> None:
+        """Copy the database and every file that it refers to, while the platform goes on."""
+        _tell("backed up", back_up(load_settings(), folder))
+
+    @admin.command("restore")
+    def bring_back(
+        folder: Annotated[Path, typer.Argument(help="A folder of backups.")],
+        at: Annotated[str | None, typer.Option(help="Time stamp of the backup; default: the newest.")] = None,
+    ) -> None:
+        """Bring a backup back into an empty database and storage, checking every digest."""
+        _tell("restored", restore(load_settings(), folder, at))
+
+    @admin.command("submissions")
+    def submissions(
+        board: Annotated[str | None, typer.Option(help="Only of this board.")] = None,
+        state: Annotated[str | None, typer.Option(help="Only in this state.")] = None,
+        limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    ) -> None:
+        """List submissions of everybody."""
+        table = Table("id", "board", "by", "method", "state", "handed in")
+        with open_database(load_settings()) as database, database.read() as session:
+            for row in OperationRepository(session).submissions(board, state, limit):
+                at = f"{row.created_at:%Y-%m-%d %H:%M}"
+                table.add_row(row.id, row.board_name, row.user.name, row.method, row.state, at)
+        console.print(table)
+
+    @admin.command("cancel")
+    def cancel(submission: Id, reason: Reason = "stopped by an organiser") -> None:
+        """Stop a submission that is not finished."""
+        with _held(open_database, submission) as (lifecycle, row):
+            _require(row.state not in FINAL, row)
+            lifecycle.cancel(row, CONSOLE, reason)
+        console.print(f"submission {submission} is cancelled")
+
+    @admin.command("withdraw")
+    def withdraw(submission: Id, reason: Reason = "withdrawn by an organiser") -> None:
+        """Take a scored submission off its board."""
+        with _held(open_database, submission) as (lifecycle, row):
+            _require(row.state == SCORED, row)
+            lifecycle.withdraw(row, CONSOLE, reason)
+        console.print(f"submission {submission} is withdrawn")
+
+    @admin.command("export")
+    def export(
+        board: Annotated[str, typer.Argument(help="Name of the board.")],
+        folder: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
+    ) -> None:
+        """Write a board's leaderboard (CSV, all scores) and the manifest of every entry."""
+        settings = load_settings()
+        with open_database(settings) as database:
+            count = export_board(database, settings, board, folder)
+        console.print(f"{count} entries of {board} are in {folder}")
+
+
+def export_board(database: Database, settings: Settings, board: str, folder: Path) -> int:
+    """Write `leaderboard.csv` and `manifests/<submission>.json`; returns the number of entries."""
+    (folder / "manifests").mkdir(parents=True, exist_ok=True)
+    count = 0
+    with database.read() as session, (folder / "leaderboard.csv").open("wb") as file:
+        groups = list(BoardService(session).suite(board).groups())
+        file.writelines(csv_blocks(LeaderboardService(session, settings).pages(board), groups))
+        service = SubmissionService(session, settings, Storage(settings.storage_url))
+        for page in LeaderboardService(session, settings).pages(board):
+            for row in page.rows:
+                if row.submission is None:
+                    continue
+                body = service.manifest(row.submission, None).model_dump(mode="json")
+                (folder / "manifests" / f"{row.submission}.json").write_text(json.dumps(body, indent=1))
+                count += 1
+    return count
+
+
+@contextmanager
+def _held(open_database: OpenDatabase, submission: str) -> Iterator[tuple[Lifecycle, Submission]]:
+    settings = load_settings()
+    with open_database(settings) as database, database.write() as session:
+        row = SubmissionRepository(session).lock(submission)
+        if row is None:
+            raise NotFound.of("submission-unknown", "there is no such submission", where=submission)
+        yield Lifecycle(session, settings, Storage(settings.storage_url)), row
+
+
+def _require(allowed: bool, row: Submission) -> None:
+    if not allowed:
+        raise typer.BadParameter(f"the submission is {row.state}")
+
+
+def _tell(what: str, report: BackupReport) -> None:
+    size = report.bytes / 1e6
+    console.print(f"{what} {report.taken_at}: {report.database}, {report.files} files ({size:,.1f} MB)")
+    if what == "backed up":
+        console.print(f"{report.new_files} files were new; {len(report.gone)} were deleted meanwhile")
