@@ -1,6 +1,8 @@
 """Files in a folder or a bucket (fsspec): streamed in with their digest, complete or not there at all.
 
-Keys: `uploads/<submission>/<name>` and `runs/<run>/<attempt>/<name>`. Which of them count is the database's to say.
+Keys: `uploads/<submission>/<name>`, `runs/<run>/<attempt>/<name>`, and what is under way: `pieces/<submission>/<piece>`
+of files that arrive in pieces, `parts/<id>` of files that are being written. Which of them count is the database's to
+say.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,8 +22,15 @@ import fsspec
 from datacomp.digests import BLOCK
 from datacomp.problems import PlatformFault
 from datacomp_server.clock import new_id
+from datacomp_server.errors import OutOfSpace
 
+PARTS = "parts"
+RESERVE = 64 << 20
+"""Bytes that an upload leaves free for everything else."""
+OBJECT_BLOCK = 8 << 20
+"""How much of a file on its way into a bucket is held in memory."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL_HINT = "tell the organisers, who can free space; then send the file again"
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
@@ -34,9 +45,7 @@ def storage_faults(key: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno in _FULL:
-            raise PlatformFault.of(
-                "storage-full", "the server's storage is full", key, "free space, then send the file again"
-            ) from error
+            raise OutOfSpace.of("storage-full", "the server's storage is full", key, FULL_HINT) from error
         if error.errno in _READ_ONLY:
             raise PlatformFault.of(
                 "storage-read-only", "the server's storage cannot be written", key, "check mounts and permissions"
@@ -56,9 +65,10 @@ class Storage:
         """The file system's path of a key."""
         return f"{self.root}/{key}"
 
-    def writer(self, key: str) -> Writer:
-        """Open a file for streaming; it appears under `key` on `commit`, and vanishes otherwise."""
-        return Writer(self, key)
+    def writer(self, key: str, *, part: str | None = None) -> Writer:
+        """Open a file for streaming; it appears under `key` on `commit`, and vanishes otherwise. Until then it lies
+        under `part`, which may be `key` itself where nobody reads a file before the database says so."""
+        return Writer(self, key, part or f"{PARTS}/{new_id()}")
 
     def exists(self, key: str) -> bool:
         """Whether a file is there."""
@@ -75,6 +85,36 @@ class Storage:
         """Remove a file; silent when it is gone already."""
         with storage_faults(key), suppress(FileNotFoundError):
             self.fs.rm_file(self.path(key))
+
+    def require_room(self, size: int) -> None:
+        """`OutOfSpace` unless `size` more bytes fit with some to spare. A bucket has room for everything."""
+        if not self._local:
+            return
+        with storage_faults(self.root):
+            self.fs.makedirs(self.root, exist_ok=True)
+            free = shutil.disk_usage(self.root).free
+        if free < size + RESERVE:
+            message = f"{size:,} bytes do not fit: the server's storage has {free:,} left"
+            raise OutOfSpace.of("storage-full", message, hint=FULL_HINT)
+
+    def names(self, key: str) -> list[str]:
+        """The names right below a key, of files and of folders."""
+        with storage_faults(key), suppress(FileNotFoundError):
+            self.fs.invalidate_cache(self.path(key))
+            return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in self.fs.ls(self.path(key), detail=False))
+        return []
+
+    def written_at(self, key: str) -> datetime | None:
+        """When a file was last written to; None when it is gone."""
+        with storage_faults(key), suppress(FileNotFoundError):
+            at: datetime = self.fs.modified(self.path(key))
+            return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return None
+
+    def delete_all(self, key: str) -> None:
+        """Remove everything below a key; silent when there is nothing."""
+        with storage_faults(key), suppress(FileNotFoundError):
+            self.fs.rm(self.path(key), recursive=True)
 
     def check(self) -> None:
         """Write, read and delete a small file; `PlatformFault` says what is wrong."""
@@ -99,16 +139,15 @@ class Storage:
 class Writer:
     """A file that is being written. A context manager: leaving it without `commit` leaves nothing behind."""
 
-    def __init__(self, storage: Storage, key: str) -> None:
-        self._storage, self._key = storage, key
-        self._part = f"parts/{new_id()}"
+    def __init__(self, storage: Storage, key: str, part: str) -> None:
+        self._storage, self._key, self._part = storage, key, part
         self._sha = hashlib.sha256()
         self._committed = False
         self.size = 0
         """Bytes written so far."""
         with storage_faults(key):
             storage.make_parent(self._part)
-            self._file = storage.fs.open(storage.path(self._part), "wb")
+            self._file = storage.fs.open(storage.path(self._part), "wb", block_size=OBJECT_BLOCK)
 
     @property
     def digest(self) -> str:
@@ -128,8 +167,9 @@ class Writer:
         with storage_faults(self._key):
             storage.sync(self._file)
             self._file.close()
-            storage.make_parent(self._key)
-            storage.fs.mv(storage.path(self._part), storage.path(self._key))
+            if self._part != self._key:
+                storage.make_parent(self._key)
+                storage.fs.mv(storage.path(self._part), storage.path(self._key))
         self._committed = True
 
     def __enter__(self) -> Self:

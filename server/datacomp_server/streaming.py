@@ -15,6 +15,8 @@ from datacomp.digests import BLOCK
 from datacomp_server.errors import Refusal, TooLarge
 from datacomp_server.storage import Storage, Writer
 
+CUT = "the connection ended before the file did"
+
 
 @dataclass(frozen=True)
 class Received:
@@ -28,12 +30,12 @@ async def receive(
     request: Request, storage: Storage, key: str, *, limit: int | None, accept: Callable[[Received], None]
 ) -> Received:
     """Stream the request's body to `key`. `accept` may refuse what arrived by raising; then nothing is kept."""
-    _check_announced(request, limit)
+    check_announced(request, limit)
     writer = await run_in_threadpool(storage.writer, key)
     try:
-        async for block in _blocks(request):
+        async for block in blocks(request):
             if limit is not None and writer.size + len(block) > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             await run_in_threadpool(writer.write, block)
         received = Received(writer.digest, writer.size)
         accept(received)
@@ -45,12 +47,12 @@ async def receive(
 
 async def measure(request: Request, *, limit: int) -> Received:
     """Digest and size of the request's body, kept nowhere."""
-    _check_announced(request, limit)
+    check_announced(request, limit)
     sha, size = hashlib.sha256(), 0
-    async for block in _blocks(request):
+    async for block in blocks(request):
         size += len(block)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         await run_in_threadpool(sha.update, block)
     return Received(sha.hexdigest(), size)
 
@@ -66,30 +68,34 @@ def send_file(storage: Storage, key: str, *, name: str, size: int, digest: str) 
     return StreamingResponse(storage.blocks(key), media_type="application/octet-stream", headers=headers)
 
 
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
-    """The body in blocks of about 1 MiB, so that each hop to a thread is worth it."""
+async def blocks(request: Request) -> AsyncIterator[bytes]:
+    """The body in blocks of 1 MiB, so that each hop to a thread is worth it. When the connection is cut, what
+    arrived is given out first, then `upload-cut` is raised."""
     pending = bytearray()
+    cut = None
     try:
         async for chunk in request.stream():
             pending += chunk
-            if len(pending) >= BLOCK:
-                yield bytes(pending)
-                pending.clear()
+            while len(pending) >= BLOCK:
+                yield bytes(pending[:BLOCK])
+                del pending[:BLOCK]
     except ClientDisconnect as error:
-        raise Refusal.of(
-            "upload-cut", "the connection ended before the file did", hint="send the file again"
-        ) from error
+        cut = error
     if pending:
         yield bytes(pending)
+    if cut is not None:
+        raise Refusal.of("upload-cut", CUT, hint="ask how far the upload is, and go on from there") from cut
 
 
-def _check_announced(request: Request, limit: int | None) -> None:
+def check_announced(request: Request, limit: int | None) -> None:
+    """`TooLarge` when the request says beforehand that it brings more than `limit` bytes."""
     announced = request.headers.get("content-length", "")
     if limit is not None and announced.isascii() and announced.isdigit() and int(announced) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
 
 
-def _too_large(limit: int) -> TooLarge:
+def too_large(limit: int) -> TooLarge:
+    """The refusal of a body that goes on after `limit` bytes."""
     return TooLarge.of("upload-too-large", f"more than the {limit} bytes that were announced", where="body")
 
 

@@ -180,7 +180,7 @@ def test_an_upload_after_the_end_is_refused(site: Site) -> None:
     receipt = site.open("ada", b"content")
     assert site.act("ada", receipt.id, "cancel").json()["state"] == "cancelled"
     reply = site.send("ada", receipt.id, b"content")
-    assert (reply.status_code, codes(reply)) == (409, ["upload-too-late"])
+    assert (reply.status_code, codes(reply)) == (410, ["upload-too-late"])
 
 
 @ONLY_SQLITE

@@ -18,13 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from datacomp.problems import DatacompError
 from datacomp_server.clock import now
 from datacomp_server.database import Database
+from datacomp_server.notices.notifier import Notifier
 from datacomp_server.runs.claiming import Claims
 from datacomp_server.runs.doorbell import Doorbell
 from datacomp_server.runs.repository import RunRepository
 from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
-from datacomp_server.submissions.repository import SubmissionRepository
-from datacomp_server.submissions.service import SubmissionService
+from datacomp_server.uploads.housekeeping import expire_uploads, sweep
 
 log = logging.getLogger(__name__)
 BATCH = 100
@@ -49,6 +49,10 @@ class Dispatcher:
         """Work until `stop`; a database or broker that is away is waited for."""
         pause = self.settings.dispatch_seconds
         log.info("dispatching; queues that nobody serves are rung again every %g s", self.settings.ring_again_seconds)
+        if self.settings.webhooks or self.settings.mail:
+            # Beside the rings, because people's own servers may be slow.
+            notifier = Notifier(self.database, self.settings)
+            threading.Thread(target=notifier.run, args=(stop,), name="notices", daemon=True).start()
         while not stop.wait(pause):
             try:
                 self.step()
@@ -65,6 +69,7 @@ class Dispatcher:
         self._every("equal work", 1.0, Claims(self.database, self.settings, self.storage).take_over)
         self._every("rings", min(1.0, self.settings.ring_again_seconds), self.ring_again)
         self._every("uploads", CALM_SECONDS, self.cancel_stale_uploads)
+        self._every("pieces", CALM_SECONDS, self.sweep_uploads)
         self._every("outbox", CALM_SECONDS, self.forget_delivered)
 
     def deliver(self) -> int:
@@ -104,15 +109,11 @@ class Dispatcher:
 
     def cancel_stale_uploads(self) -> int:
         """Cancel submissions whose file never came, and give their quota back; returns how many."""
-        before = now() - timedelta(seconds=self.settings.upload_seconds)
-        with self.database.read() as session:
-            stale = SubmissionRepository(session).stale_uploads(before)
-        cancelled = 0
-        for submission in stale:
-            with self.database.write() as session:
-                service = SubmissionService(session, self.settings, self.storage)
-                cancelled += service.cancel_stale_upload(submission, before)
-        return cancelled
+        return expire_uploads(self.database, self.settings, self.storage)
+
+    def sweep_uploads(self) -> None:
+        """Remove what uploads left in storage and nothing needs any more."""
+        sweep(self.database, self.storage)
 
     def forget_delivered(self) -> None:
         """Delete rings that were delivered long ago."""

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
-from datacomp.messages import ManifestOut, SubmissionCreate, SubmissionOut
-from datacomp_server.accounts.service import Viewer
-from datacomp_server.database import Database
+from datacomp.messages import ManifestOut, SubmissionCreate, SubmissionLine, SubmissionOut
 from datacomp_server.dependencies import (
     DatabaseDep,
+    HubDep,
     MaybeViewer,
-    SettingsDep,
-    StorageDep,
     SubmissionServiceDep,
     ViewerDep,
 )
-from datacomp_server.errors import refusals
-from datacomp_server.settings import Settings
-from datacomp_server.storage import Storage
-from datacomp_server.streaming import Received, measure, receive
-from datacomp_server.submissions.events import Feed, stream
-from datacomp_server.submissions.schemas import ExpectedUpload, SubmissionLine
-from datacomp_server.submissions.service import SubmissionService
+from datacomp_server.errors import NotFound, refusals
+from datacomp_server.submissions.receipts import upload_path
+from datacomp_server.submissions.repository import SubmissionRepository
 
 router = APIRouter(prefix="/api/submissions", tags=["submissions"])
 
 
-@router.post("", status_code=201, responses=refusals(401, 403, 404, 429))
-def open_submission(body: SubmissionCreate, viewer: ViewerDep, submissions: SubmissionServiceDep) -> SubmissionOut:
-    """Open a submission: everything about it is checked and a place in the quota reserved. The file follows."""
-    return submissions.open(viewer, body)
+@router.post("", status_code=201, responses=refusals(401, 403, 404, 429, 507))
+def open_submission(
+    body: SubmissionCreate, viewer: ViewerDep, submissions: SubmissionServiceDep, response: Response
+) -> SubmissionOut:
+    """Open a submission: everything about it is checked and a place in the quota reserved. The file follows, to the
+    address in `Location`."""
+    opened = submissions.open(viewer, body)
+    response.headers["Location"] = upload_path(opened.id)
+    return opened
 
 
 @router.get("", responses=refusals(401))
@@ -42,35 +39,11 @@ def list_own(
     submissions: SubmissionServiceDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    digest: Annotated[str | None, Query(max_length=64, description="Only of the file with this digest.")] = None,
+    state: Annotated[str | None, Query(max_length=40, description="Only in this state.")] = None,
 ) -> list[SubmissionLine]:
     """One's own submissions, newest first."""
-    return submissions.list_own(viewer, limit=limit, offset=offset)
-
-
-@router.put(
-    "/{submission}/content",
-    responses=refusals(401, 403, 404, 409, 413),
-    openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}, "required": True}},
-)
-async def upload(
-    submission: str,
-    request: Request,
-    viewer: ViewerDep,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    storage: StorageDep,
-) -> SubmissionOut:
-    """The file, streamed to storage; its size and digest must be those announced.
-
-    After a cut connection the whole file is sent again. A file that was confirmed before is answered with the receipt.
-    """
-    place = _Upload(database, settings, storage, viewer, submission)
-    expected = await run_in_threadpool(place.expect)
-    if expected.confirmed:
-        received = await measure(request, limit=expected.size)
-    else:
-        received = await receive(request, storage, expected.key, limit=expected.size, accept=expected.check)
-    return await run_in_threadpool(place.confirm, received)
+    return submissions.list_own(viewer, limit=limit, offset=offset, digest=digest, state=state)
 
 
 @router.get("/{submission}", responses=refusals(401, 404))
@@ -86,19 +59,18 @@ def receipt(submission: str, viewer: MaybeViewer, submissions: SubmissionService
 )
 def events(
     submission: str,
-    viewer: MaybeViewer,
     database: DatabaseDep,
-    settings: SettingsDep,
-    storage: StorageDep,
+    hub: HubDep,
     last_event_id: Annotated[str, Header(max_length=40)] = "",
 ) -> StreamingResponse:
     """Server-sent events: the history after `Last-Event-ID`, then live until the submission is final."""
     with database.read() as session:
-        SubmissionService(session, settings, storage).receipt(submission, viewer)
+        if SubmissionRepository(session).get(submission) is None:
+            raise NotFound.of("submission-unknown", "there is no such submission", where=submission)
     last = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
-    feed = Feed(database, settings, storage, submission, min(last, 2**62))
+    watched = hub.watch(submission, min(last, 2**62))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream(feed), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(watched, media_type="text/event-stream", headers=headers)
 
 
 @router.post("/{submission}/cancel", responses=refusals(401, 403, 404, 409))
@@ -117,23 +89,3 @@ def withdraw(submission: str, viewer: ViewerDep, submissions: SubmissionServiceD
 def manifest(submission: str, viewer: MaybeViewer, submissions: SubmissionServiceDep) -> ManifestOut:
     """Everything that the result depends on, by digest."""
     return submissions.manifest(submission, viewer)
-
-
-class _Upload:
-    """The two short transactions around an upload's bytes."""
-
-    def __init__(
-        self, database: Database, settings: Settings, storage: Storage, viewer: Viewer, submission: str
-    ) -> None:
-        self._database, self._settings, self._storage = database, settings, storage
-        self._viewer, self._submission = viewer, submission
-
-    def expect(self) -> ExpectedUpload:
-        with self._database.read() as session:
-            service = SubmissionService(session, self._settings, self._storage)
-            return service.expect_upload(self._viewer, self._submission)
-
-    def confirm(self, received: Received) -> SubmissionOut:
-        with self._database.write() as session:
-            service = SubmissionService(session, self._settings, self._storage)
-            return service.confirm_upload(self._viewer, self._submission, received)

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from datacomp.messages import Failure, Progress, RunOut, RunState, ScoreOut, Stage, SubmissionOut, TaskScore
+from datacomp.messages import (
+    Failure,
+    Progress,
+    QuotaNote,
+    QuotaState,
+    RunOut,
+    RunState,
+    ScoreOut,
+    Stage,
+    SubmissionOut,
+    TaskScore,
+)
 from datacomp.suite import Suite
 from datacomp_server.leaderboard.models import Score
 from datacomp_server.leaderboard.visibility import public_part, shown
 from datacomp_server.runs.hours import Hours
 from datacomp_server.runs.models import Run
 from datacomp_server.submissions.models import Submission
-from datacomp_server.submissions.states import FINAL
+from datacomp_server.submissions.states import FINAL, UPLOADING
 
 OWN_CODE = frozenset({Stage.VALIDATE, Stage.FILTER})
 """Stages whose log holds what the participant's own file printed: for the participant and the organisers alone."""
@@ -80,6 +91,11 @@ def receipt_url(public_url: str, submission_id: str) -> str:
     return f"{public_url}/submissions/{submission_id}"
 
 
+def upload_path(submission_id: str) -> str:
+    """Where a submission's file goes, on this server."""
+    return f"/api/submissions/{submission_id}/content"
+
+
 def submission_out(
     submission: Submission,
     runs: Sequence[Run],
@@ -88,7 +104,7 @@ def submission_out(
     deadlines: Mapping[str, datetime],
     notes: Mapping[str, str],
     hours: Mapping[str, Hours],
-    refunded: bool,
+    quota: QuotaNote | None,
     score: ScoreOut | None,
     insider: bool,
 ) -> SubmissionOut:
@@ -113,6 +129,7 @@ def submission_out(
         description=submission.description,
         link=submission.link,
         participant=submission.user.name,
+        team=submission.team.name if submission.team else None,
         filename=submission.filename,
         digest=submission.digest,
         size=submission.size,
@@ -123,9 +140,11 @@ def submission_out(
         subset_size=submission.subset_size,
         subset_digest=submission.subset_digest,
         duplicate_of=submission.duplicate_of,
-        quota_refunded=refunded,
+        quota_refunded=quota is not None and quota.state is QuotaState.REFUNDED,
+        quota=quota,
         gpu_hours=total.gpu,
         cpu_hours=total.cpu,
+        upload=upload_path(submission.id) if submission.state == UPLOADING else None,
         failure=next((run.failure for run in shown if run.failure), None),
         runs=shown,
         score=score,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, exists, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from datacomp.messages import Stage
+from datacomp.messages import QuotaState, Stage
+from datacomp_server.accounts.models import TeamMember
 from datacomp_server.boards.models import Board
-from datacomp_server.submissions.models import Event, QuotaEntry, QuotaState, StoredFile, Submission
-from datacomp_server.submissions.states import UPLOADING
+from datacomp_server.submissions.models import Event, QuotaEntry, StoredFile, Submission
 
 
 class SubmissionRepository:
@@ -35,15 +34,24 @@ class SubmissionRepository:
         query = select(Submission).where(Submission.id == submission_id).with_for_update(of=Submission)
         return self.session.scalar(query.execution_options(populate_existing=True))
 
-    def of_user(self, user_id: str, limit: int, offset: int) -> list[Submission]:
-        """An account's submissions, newest first."""
-        query = select(Submission).where(Submission.user_id == user_id).limit(limit).offset(offset)
+    def of_party(
+        self,
+        user_id: str,
+        team_id: str | None,
+        limit: int,
+        offset: int,
+        *,
+        digest: str | None = None,
+        state: str | None = None,
+    ) -> list[Submission]:
+        """Submissions of an account or a team, newest first; only those of a file or a state, where one is given."""
+        of_team = false() if team_id is None else Submission.team_id == team_id
+        query = select(Submission).where(or_(Submission.user_id == user_id, of_team)).limit(limit).offset(offset)
+        if digest is not None:
+            query = query.where(Submission.digest == digest)
+        if state is not None:
+            query = query.where(Submission.state == state)
         return list(self.session.scalars(query.order_by(Submission.created_at.desc(), Submission.id)))
-
-    def stale_uploads(self, before: datetime) -> list[str]:
-        """Submissions opened before a time whose file never came."""
-        query = select(Submission.id).where(Submission.state == UPLOADING, Submission.created_at < before)
-        return list(self.session.scalars(query))
 
     def mark_duplicates(self, submission: Submission) -> None:
         """Among the submissions to a board with this one's subset, the first stands and the others name it.
@@ -61,7 +69,19 @@ class SubmissionRepository:
         for other in same[1:]:
             other.duplicate_of = other.duplicate_of or same[0].id
 
+    def ids_of_person(self, user_id: str) -> list[str]:
+        """Ids of everything that an account handed in, for itself or a team, oldest first."""
+        query = select(Submission.id).where(Submission.user_id == user_id)
+        return list(self.session.scalars(query.order_by(Submission.created_at, Submission.id)))
+
     # --- events
+
+    def anonymise_events(self, name: str, role: str, anonymous: str) -> None:
+        """Put another name into the history of what an account did: the one change that the history allows."""
+        actor = f"{role}:{name}"
+        reason = func.replace(Event.reason, f" by {name}", f" by {anonymous}")
+        statement = update(Event).where(Event.actor == actor)
+        self.session.execute(statement.values(actor=f"{role}:{anonymous}", reason=reason))
 
     def add_event(
         self,
@@ -84,6 +104,12 @@ class SubmissionRepository:
         """The history after an event's id, in order."""
         query = select(Event).where(Event.submission_id == submission_id, Event.id > last)
         return list(self.session.scalars(query.order_by(Event.id).limit(limit)))
+
+    def events_since(self, last: int) -> tuple[int, list[tuple[int, str]]]:
+        """Id of the newest event of all, and ids and submissions of those after an id."""
+        query = select(Event.id, Event.submission_id).where(Event.id > last).order_by(Event.id)
+        found = [(row.id, row.submission_id) for row in self.session.execute(query.limit(100_000))]
+        return found[-1][0] if found else last, found
 
     # --- files
 
@@ -111,13 +137,34 @@ class SubmissionRepository:
         """A submission's line in the ledger."""
         return self.session.get(QuotaEntry, submission_id)
 
-    def quota_used(self, user_id: str, board: Board, day: dt.date, rehearsal: bool) -> int:
-        """Reserved and charged lines of a day."""
-        query = select(func.count()).where(
-            QuotaEntry.user_id == user_id,
+    def quota_used(
+        self, people: Sequence[str], team_id: str | None, board: Board, day: dt.date, rehearsal: bool
+    ) -> tuple[int, int, int]:
+        """Lines that count against people or their team: of a day, in all, and under way (rehearsals or not)."""
+        kind = QuotaEntry.rehearsal == rehearsal
+        counts = select(
+            func.count().filter(kind, QuotaEntry.day == day),
+            func.count().filter(kind),
+            func.count().filter(QuotaEntry.state == QuotaState.RESERVED),
+        ).where(
             QuotaEntry.board_name == board.name,
-            QuotaEntry.day == day,
-            QuotaEntry.rehearsal == rehearsal,
             QuotaEntry.state != QuotaState.REFUNDED,
+            or_(
+                QuotaEntry.user_id.in_(people),
+                false() if team_id is None else QuotaEntry.team_id == team_id,
+                _stood_behind(people),
+            ),
         )
-        return self.session.scalar(query) or 0
+        today, total, under_way = self.session.execute(counts).one()
+        return today, total, under_way
+
+
+def _stood_behind(people: Sequence[str]) -> ColumnElement[bool]:
+    """Whether one of them was in the team of a ledger's line when its submission was opened."""
+    return exists().where(
+        Submission.id == QuotaEntry.submission_id,
+        TeamMember.team_id == QuotaEntry.team_id,
+        TeamMember.user_id.in_(people),
+        TeamMember.joined_at <= Submission.created_at,
+        or_(TeamMember.left_at.is_(None), TeamMember.left_at > Submission.created_at),
+    )

@@ -1,28 +1,12 @@
-"""Messages of submissions that only people's lists need, and what an upload must turn out to be."""
+"""What an upload must turn out to be."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from datacomp.messages import Message, SubmissionKind
 from datacomp.problems import Problem, raise_if_any
 from datacomp_server.streaming import Received
-
-
-class SubmissionLine(Message):
-    """A submission in its participant's list."""
-
-    id: str
-    url: str
-    method: str
-    board: str
-    kind: SubmissionKind
-    state: str
-    final: bool
-    rehearsal: bool
-    created_at: datetime
-    subset_size: int | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +16,7 @@ class ExpectedUpload:
     key: str
     size: int
     digest: str
+    opened_at: datetime
     confirmed: bool
     """Whether it has arrived already: sent again, it is compared and kept nowhere."""
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy.orm import Session
 
-from datacomp.messages import EventOut, ManifestOut, RunState, SubmissionCreate, SubmissionOut
+from datacomp.messages import (
+    EventOut,
+    ManifestOut,
+    QuotaOut,
+    RunState,
+    SubmissionCreate,
+    SubmissionLine,
+    SubmissionOut,
+)
 from datacomp.problems import raise_if_any
 from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.service import Viewer
+from datacomp_server.audit.service import Act, Audit
 from datacomp_server.boards.service import BoardService
-from datacomp_server.errors import Conflict, Forbidden, NotFound
+from datacomp_server.errors import Conflict, Forbidden, Gone, NotFound
 from datacomp_server.leaderboard.repository import ScoreRepository
 from datacomp_server.leaderboard.visibility import withheld
 from datacomp_server.runs.hours import HoursRepository
@@ -27,7 +34,7 @@ from datacomp_server.submissions.opening import opening_problems
 from datacomp_server.submissions.quota import Quota
 from datacomp_server.submissions.receipts import receipt_url, score_out, submission_out
 from datacomp_server.submissions.repository import SubmissionRepository
-from datacomp_server.submissions.schemas import ExpectedUpload, SubmissionLine
+from datacomp_server.submissions.schemas import ExpectedUpload
 from datacomp_server.submissions.states import CANCELLED, FINAL, SCORED, UPLOADING, WITHDRAWN
 
 UPLOAD_NAME = "content"
@@ -37,14 +44,15 @@ class SubmissionService:
     """Everything that people do with submissions."""
 
     def __init__(self, session: Session, settings: Settings, storage: Storage) -> None:
-        self.settings = settings
-        self.hours = HoursRepository(session)
+        self.settings, self.storage = settings, storage
         self.submissions = SubmissionRepository(session)
         self.runs = RunRepository(session)
+        self.hours = HoursRepository(session)
         self.scores = ScoreRepository(session)
         self.boards = BoardService(session)
         self.queue = QueueService(session, settings)
         self.quota = Quota(session)
+        self.audit = Audit(session, settings)
         self.lifecycle = Lifecycle(session, settings, storage)
 
     # --- handing in
@@ -58,8 +66,10 @@ class SubmissionService:
             raise Forbidden.of("workers-do-not-submit", "a worker's account cannot take part")
         board = self.boards.row(create.board)
         raise_if_any(opening_problems(board, create))
-        self.quota.require(viewer.user_id, board, rehearsal=create.rehearsal)
+        self.storage.require_room(2 * create.size)  # its pieces, and the file made of them
+        party = self.quota.require(viewer.user_id, board, rehearsal=create.rehearsal)
         submission = Submission(board_name=board.name, user_id=viewer.user_id, kind=create.kind, state=UPLOADING)
+        submission.team_id = party.team_id
         submission.method, submission.description = create.method.strip(), create.description
         submission.link, submission.filename = create.link, create.filename
         submission.digest, submission.size, submission.rehearsal = create.digest, create.size, create.rehearsal
@@ -71,17 +81,17 @@ class SubmissionService:
         return self._receipt(submission, viewer)
 
     def expect_upload(self, viewer: Viewer, submission_id: str) -> ExpectedUpload:
-        """What must arrive. Asked before the bytes are read; `Conflict` once the submission ended without them."""
-        submission = self._changeable(viewer, self._row(submission_id))
-        self._check_awaits_upload(submission)
-        confirmed = submission.uploaded_at is not None
-        key = f"uploads/{submission.id}/{UPLOAD_NAME}"
-        return ExpectedUpload(key, submission.size, submission.digest, confirmed)
+        """What must arrive. Asked before the bytes are read; `Gone` once the submission ended without them."""
+        return self._expected(self._changeable(viewer, self._row(submission_id)))
+
+    def hold_upload(self, viewer: Viewer, submission_id: str) -> ExpectedUpload:
+        """As `expect_upload`; nobody else changes the submission until this transaction ends."""
+        return self._expected(self._changeable(viewer, self.lock(submission_id)))
 
     def confirm_upload(self, viewer: Viewer, submission_id: str, received: Received) -> SubmissionOut:
         """The file is stored: plan the runs and queue the first. Confirming the same file again changes nothing."""
-        submission = self._changeable(viewer, self._lock(submission_id))
-        expected = self.expect_upload(viewer, submission_id)
+        submission = self._changeable(viewer, self.lock(submission_id))
+        expected = self._expected(submission)
         expected.check(received)
         if not expected.confirmed:
             file = StoredFile(submission_id=submission.id, name=UPLOAD_NAME, key=expected.key, promoted=True)
@@ -96,9 +106,23 @@ class SubmissionService:
         """The receipt, for whoever knows its unguessable id; logs of participants' code are theirs alone."""
         return self._receipt(self._row(submission_id), viewer)
 
-    def list_own(self, viewer: Viewer, *, limit: int = 200, offset: int = 0) -> list[SubmissionLine]:
-        """The viewer's submissions, newest first, in whatever state."""
-        return [self._line(row) for row in self.submissions.of_user(viewer.user_id, limit, offset)]
+    def list_own(
+        self, viewer: Viewer, *, limit: int = 200, offset: int = 0, digest: str | None = None, state: str | None = None
+    ) -> list[SubmissionLine]:
+        """The viewer's submissions and those of the viewer's team, newest first; only those of a file or a state, where one is given."""
+        rows = self.submissions.of_party(
+            viewer.user_id, viewer.team_id, limit, offset, digest=digest, state=state
+        )
+        return [self._line(row) for row in rows]
+
+    def standings(self, viewer: Viewer) -> list[QuotaOut]:
+        """What counts against the viewer, or the viewer's team, on boards that take submissions."""
+        party = self.quota.party(viewer.user_id)
+        return [
+            self.quota.standing(party, board, rehearsal=rehearsal)
+            for board in self.boards.open_rows()
+            for rehearsal in (False, True)
+        ]
 
     def manifest(self, submission_id: str, viewer: Viewer | None) -> ManifestOut:
         """Everything that the result depends on, by digest; `Conflict` while there is no result."""
@@ -138,7 +162,7 @@ class SubmissionService:
 
     def cancel(self, viewer: Viewer, submission_id: str) -> SubmissionOut:
         """Stop a submission; saying so twice is as good as once. `Conflict` when it ended otherwise."""
-        submission = self._changeable(viewer, self._lock(submission_id))
+        submission = self._changeable(viewer, self.lock(submission_id))
         if submission.state in FINAL - {CANCELLED}:
             raise Conflict.of(
                 "already-final",
@@ -147,12 +171,13 @@ class SubmissionService:
                 hint="a scored submission can be withdrawn",
             )
         if submission.state != CANCELLED:
+            self._note_organiser(viewer, submission, Act.SUBMISSION_CANCELLED)
             self.lifecycle.cancel(submission, _actor(viewer), f"cancelled by {viewer.name}")
         return self._receipt(submission, viewer)
 
     def withdraw(self, viewer: Viewer, submission_id: str) -> SubmissionOut:
         """Take a scored submission off its board; saying so twice is as good as once."""
-        submission = self._changeable(viewer, self._lock(submission_id))
+        submission = self._changeable(viewer, self.lock(submission_id))
         if submission.state not in {SCORED, WITHDRAWN}:
             raise Conflict.of(
                 "not-scored",
@@ -161,44 +186,51 @@ class SubmissionService:
                 hint="one that is under way can be cancelled",
             )
         if submission.state != WITHDRAWN:
+            self._note_organiser(viewer, submission, Act.SUBMISSION_WITHDRAWN)
             self.lifecycle.withdraw(submission, _actor(viewer), f"withdrawn by {viewer.name}")
         return self._receipt(submission, viewer)
 
-    def cancel_stale_upload(self, submission_id: str, before: datetime) -> bool:
-        """Cancel a submission whose file never came; False when it came after all."""
-        submission = self._lock(submission_id)
-        if submission.state != UPLOADING or submission.created_at >= before:
-            return False
-        self.lifecycle.cancel(submission, DISPATCHER, "the file never came")
-        return True
+    def lock(self, submission_id: str) -> Submission:
+        """The submission, held until this transaction ends; `NotFound`."""
+        return _found(self.submissions.lock(submission_id), submission_id)
 
     # --- inside
 
     def _row(self, submission_id: str) -> Submission:
         return _found(self.submissions.get(submission_id), submission_id)
 
-    def _lock(self, submission_id: str) -> Submission:
-        return _found(self.submissions.lock(submission_id), submission_id)
+    def _note_organiser(self, viewer: Viewer, submission: Submission, act: Act) -> None:
+        """What organisers do to others' submissions is noted in the audit log."""
+        if not belongs_to(viewer, submission):
+            self.audit.note(act, actor=viewer.user_id, subject=submission.user_id, about=submission.id)
 
     @staticmethod
     def _changeable(viewer: Viewer, submission: Submission) -> Submission:
         if not may_change(viewer, submission):
             raise Forbidden.of(
-                "not-yours", "only its participant or an organiser may change a submission", where=submission.id
+                "not-yours", "only its participant, its team or an organiser may change a submission", where=submission.id
             )
         return submission
 
     @staticmethod
-    def _check_awaits_upload(submission: Submission) -> None:
+    def _expected(submission: Submission) -> ExpectedUpload:
         if submission.uploaded_at is None and submission.state != UPLOADING:
-            raise Conflict.of(
+            raise Gone.of(
                 "upload-too-late",
                 f"the submission is {submission.state}: its file is not awaited any more",
                 where=submission.id,
                 hint="open a new submission",
             )
+        return ExpectedUpload(
+            key=f"uploads/{submission.id}/{UPLOAD_NAME}",
+            size=submission.size,
+            digest=submission.digest,
+            opened_at=submission.created_at,
+            confirmed=submission.uploaded_at is not None,
+        )
 
     def _receipt(self, submission: Submission, viewer: Viewer | None) -> SubmissionOut:
+        insider = viewer is not None and may_look_inside(viewer, submission)
         runs = self.runs.of_submission(submission.id)
         running = [run.id for run in runs if run.state is RunState.RUNNING]
         attempts = self.runs.open_attempts(running) if running else []
@@ -208,13 +240,13 @@ class SubmissionService:
             runs,
             public_url=self.settings.public_url,
             deadlines={attempt.run_id: attempt.lease_until for attempt in attempts},
-            hours=self.hours.of_runs([run.id for run in runs]),
             notes=self.queue.notes(runs),
-            refunded=self.quota.refunded(submission.id),
+            hours=self.hours.of_runs([run.id for run in runs]),
+            quota=self.quota.note(submission, insider=insider),
             score=score_out(score, BoardService.suite_of(submission.board), _hidden(submission, viewer))
             if score
             else None,
-            insider=viewer is not None and may_change(viewer, submission),
+            insider=insider,
         )
 
     def _line(self, submission: Submission) -> SubmissionLine:
@@ -224,6 +256,8 @@ class SubmissionService:
             method=submission.method,
             board=submission.board_name,
             kind=submission.kind,
+            digest=submission.digest,
+            size=submission.size,
             state=submission.state,
             final=submission.state in FINAL,
             rehearsal=submission.rehearsal,
@@ -232,9 +266,21 @@ class SubmissionService:
         )
 
 
+def belongs_to(viewer: Viewer, submission: Submission) -> bool:
+    """Whether it is the viewer's own, or their team's."""
+    if submission.team_id is not None:
+        return viewer.team_id == submission.team_id
+    return viewer.user_id == submission.user_id
+
+
 def may_change(viewer: Viewer, submission: Submission) -> bool:
-    """Whether the viewer owns it or is an organiser."""
-    return viewer.organiser or viewer.user_id == submission.user_id
+    """Whether it belongs to the viewer, or the viewer is an organiser."""
+    return viewer.organiser or belongs_to(viewer, submission)
+
+
+def may_look_inside(viewer: Viewer, submission: Submission) -> bool:
+    """Whether the viewer may see its private parts: also its participant, who may have left the team."""
+    return may_change(viewer, submission) or viewer.user_id == submission.user_id
 
 
 def _found(submission: Submission | None, submission_id: str) -> Submission:
