@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
 
+from datacomp import bitmap
 from datacomp import uids as u
 from datacomp.filtering.expression import LONGEST, Node, is_choice, parse
 from datacomp.filtering.load import parse_filter_source
@@ -118,6 +120,8 @@ def _check_code(path: Path) -> ValidateResult:
 
 
 def _check_uids(path: Path, pool: Pool | None, report: Progress) -> Report:
+    if bitmap.is_bitmap(path):
+        return _check_bitmap(path, pool, report)
     uids = u.open_subset(path)
     problems = u.check_subset(uids)
     unknown: list[npt.NDArray[np.int64]] = []
@@ -139,6 +143,17 @@ def _check_uids(path: Path, pool: Pool | None, report: Progress) -> Report:
         return Report(tuple(p.at(_place(path, p)) for p in problems))
     size = int(uids.size)
     return Report((), ValidateResult(rows=size, unique=size - repeats, repeats=repeats, unavailable=unavailable))
+
+
+def _check_bitmap(path: Path, pool: Pool | None, report: Progress) -> Report:
+    if pool is None:
+        header = bitmap.verify(path)
+        figures = {"rows": header.rows, "unique": header.unique, "repeats": header.rows - header.unique}
+        return Report((), ValidateResult(**figures, unavailable=0))
+    with TemporaryDirectory(prefix="datacomp-check-") as folder:
+        expanded = Path(folder) / f"{path.stem}.npy"
+        bitmap.expand(path, pool, expanded)
+        return _check_uids(expanded, pool, report)
 
 
 def _place(path: Path, problem: Problem) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import platformdirs
 from pydantic import TypeAdapter
 
+from datacomp import bitmap
 from datacomp.digests import digest_file
 from datacomp.http import Report, ServerLink
 from datacomp.messages import (
@@ -23,10 +26,13 @@ from datacomp.messages import (
     Registration,
     SubmissionCreate,
     SubmissionKind,
+    SubmissionLine,
     SubmissionOut,
     TokenOut,
 )
-from datacomp.problems import BadInput
+from datacomp.pool import Pool
+from datacomp.problems import BadInput, PlatformFault
+from datacomp.uids import read_subset
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,25 @@ def _expression(path: Path) -> str | None:
         raise BadInput.of("rule-encoding", "the file is not UTF-8", f"{path.name}: byte {error.start}", hint) from error
 
 
+@contextmanager
+def sendable(path: Path, pool: Path | None) -> Iterator[Path]:
+    """The file to send: the one named, or for uids of an ingested pool a bitmap of them where that is smaller.
+
+    `BadInput` when the file is missing, empty, or names uids that the pool lacks.
+    """
+    if not path.is_file():
+        raise BadInput.of("file-missing", "there is no such file", where=str(path))
+    if not path.stat().st_size:
+        raise BadInput.of("file-empty", "the file is empty", where=str(path))
+    if pool is None or kind_of(path) is not SubmissionKind.UIDS or bitmap.is_bitmap(path):
+        yield path
+        return
+    with TemporaryDirectory(prefix="datacomp-send-") as folder:
+        small = Path(folder) / f"{path.stem}{bitmap.SUFFIX}"
+        made = bitmap.write(small, read_subset(path), Pool.open(pool))
+        yield small if made and small.stat().st_size < path.stat().st_size else path
+
+
 class Client:
     """A participant's (or organiser's) view of the server."""
 
@@ -114,6 +139,10 @@ class Client:
         """All boards."""
         return TypeAdapter(list[BoardOut]).validate_json(self._link.request("GET", "/api/boards").content)
 
+    def board(self, name: str) -> BoardOut:
+        """The board of that name."""
+        return self._link.get(f"/api/boards/{name}", BoardOut)
+
     def board_of(self, scale: str, track: str = "filtering") -> BoardOut:
         """The board of a track and scale; `BadInput` lists what there is."""
         boards = self.boards()
@@ -134,30 +163,70 @@ class Client:
         description: str = "",
         link: str = "",
         rehearsal: bool = False,
+        pool: Path | None = None,
         report: Report | None = None,
     ) -> SubmissionOut:
-        """Open a submission and send its file; returns the receipt. `BadInput` when the file is missing or refused."""
-        if not path.is_file():
-            raise BadInput.of("file-missing", "there is no such file", where=str(path))
-        if not path.stat().st_size:
-            raise BadInput.of("file-empty", "the file is empty", where=str(path))
-        opened = self._link.post(
-            "/api/submissions",
-            SubmissionCreate(
+        """Open a submission and send its file; returns the receipt. `BadInput` when the file is missing or refused.
+
+        A submission of this file that was opened before and not completed is gone on with. With the ingested `pool` at
+        hand uids are sent as a bitmap, which is some forty times smaller. `report` gets bytes sent and in all.
+        """
+        with sendable(path, pool) as file:
+            create = SubmissionCreate(
                 board=board,
                 kind=kind_of(path),
                 method=method or path.stem,
                 description=description,
                 link=link,
-                filename=path.name,
-                digest=digest_file(path),
-                size=path.stat().st_size,
+                filename=file.name,
+                digest=digest_file(file),
+                size=file.stat().st_size,
                 rehearsal=rehearsal,
                 expression=_expression(path),
-            ),
-            SubmissionOut,
+            )
+            submission = self.unfinished(create) or self._link.post("/api/submissions", create, SubmissionOut).id
+            return self._send(submission, file, report)
+
+    def resume(
+        self, submission: str, path: Path, *, pool: Path | None = None, report: Report | None = None
+    ) -> SubmissionOut:
+        """Go on sending the file of a submission; returns the receipt. `BadInput` when it is not the file announced."""
+        awaited = self.submission(submission)
+        with sendable(path, pool) as file:
+            for candidate in dict.fromkeys((file, path)):
+                if digest_file(candidate) == awaited.digest:
+                    return self._send(submission, candidate, report)
+        hint = "name the file that it was opened with, and --pool if that was named then"
+        message = f"this is not the file that the submission awaits ({awaited.filename}, {awaited.size:,} bytes)"
+        raise BadInput.of("resume-other-file", message, str(path), hint)
+
+    def unfinished(self, create: SubmissionCreate) -> str | None:
+        """Id of an own submission that still awaits just this file under this name."""
+        params = {"digest": create.digest, "state": "uploading"}
+        lines = TypeAdapter(list[SubmissionLine]).validate_json(
+            self._link.request("GET", "/api/submissions", params=params).content
         )
-        return self._link.upload(f"/api/submissions/{opened.id}/content", path, SubmissionOut, report=report)
+        same = ("board", "kind", "method", "rehearsal")
+        return next(
+            (line.id for line in lines if all(getattr(line, name) == getattr(create, name) for name in same)), None
+        )
+
+    def _send(self, submission: str, file: Path, report: Report | None) -> SubmissionOut:
+        receipt = self.submission(submission)
+        if receipt.upload is None and receipt.state == "cancelled":
+            message = "the submission was cancelled, or given up because its file did not come"
+            raise BadInput.of("upload-too-late", message, submission, "hand the file in again")
+        if receipt.upload is None:
+            return receipt
+        try:
+            self._link.upload_pieces(receipt.upload, file, report=report)
+        except PlatformFault as fault:
+            cause = fault.problems[0]
+            if cause.code != "upload-interrupted":
+                raise
+            hint = f"what arrived is kept: run the same command again, or datacomp submit --resume {submission} FILE"
+            raise PlatformFault.of(cause.code, cause.message, cause.where, hint) from fault
+        return self.submission(submission)
 
     def submission(self, submission: str) -> SubmissionOut:
         """The receipt of a submission."""

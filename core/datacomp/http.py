@@ -21,6 +21,12 @@ Report = Callable[[int, int], None]
 
 RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between tries of a request that may be sent again."""
+UPLOAD_DELAYS = (*RETRY_DELAYS, 8.0, 15.0, 30.0, 30.0)
+"""Seconds between tries of an upload that gets no further: a minute and a half, so that a server may restart."""
+PIECE = 8 << 20
+"""Bytes of a file in one request."""
+BUSY = frozenset({423, 502, 503, 504})
+"""Statuses after which the same request may succeed."""
 
 
 class Refused(BadInput):
@@ -29,6 +35,10 @@ class Refused(BadInput):
     def __init__(self, status: int, *problems: Problem) -> None:
         super().__init__(*problems)
         self.status = status
+
+
+class _TryAgain(Exception):
+    """The server cannot take a piece just now, or is further than we thought."""
 
 
 class ServerLink:
@@ -74,6 +84,70 @@ class ServerLink:
     def send(self, path: str, body: BaseModel | None, *, retry: bool = True) -> httpx.Response:
         """POST a message that may be sent again; the reply's content does not matter."""
         return self.request("POST", path, content=_json(body), headers=_JSON, retry=retry)
+
+    def upload_pieces(self, path: str, file: Path, *, report: Report | None = None) -> None:
+        """Send a file in pieces (tus 1.0.0), going on from where the server says it is, until all of it is there.
+
+        Connection errors and a server that is away are waited for, as long as it gets any further. Raises `Refused`,
+        and `PlatformFault` (`upload-interrupted`) in the end; what arrived until then stays.
+        """
+        size = file.stat().st_size
+        best = -1
+        offset: int | None = None
+        delays = iter(UPLOAD_DELAYS)
+        while offset != size:
+            try:
+                offset = self._reached(path) if offset is None else self._send_piece(path, file, offset, report)
+            except (httpx.TransportError, _TryAgain) as error:
+                delay = next(delays, None)
+                if delay is None:
+                    raise self._interrupted(error, max(best, 0), size) from error
+                offset = None
+                time.sleep(delay)
+                continue
+            if report:
+                report(offset, size)
+            if offset > best:
+                best, delays = offset, iter(UPLOAD_DELAYS)
+
+    def _reached(self, path: str) -> int:
+        response = self._http.head(path, headers=_TUS)
+        if response.status_code == 410:  # an answer to HEAD cannot say it itself
+            hint = "hand the file in again"
+            problem = Problem(code="upload-too-late", message="this upload has ended", where=path, hint=hint)
+            raise Refused(410, problem)
+        return self._offset_of(response)
+
+    def _send_piece(self, path: str, file: Path, offset: int, report: Report | None) -> int:
+        size = file.stat().st_size
+        length = min(PIECE, size - offset)
+        headers = {**_TUS, "Upload-Offset": str(offset), "Content-Length": str(length)}
+        headers["Content-Type"] = "application/offset+octet-stream"
+
+        def told(sent: int, _: int) -> None:
+            if report:
+                report(offset + sent, size)
+
+        # With the last piece the server puts the file together, which takes a while for a large one.
+        body = _blocks(file, length, told, start=offset)
+        reached = self._offset_of(self._http.patch(path, content=body, headers=headers, timeout=600))
+        if reached <= offset:
+            raise _TryAgain(f"the server took the piece at {offset:,} and did not move on")
+        return reached
+
+    def _offset_of(self, response: httpx.Response) -> int:
+        if response.status_code in BUSY or _codes(response) & {"upload-offset", "upload-cut"}:
+            raise _TryAgain(str(_problems(response)[0]))
+        self._accept(response)
+        reached = response.headers.get("Upload-Offset", "")
+        if not (reached.isascii() and reached.isdigit()):
+            hint = "is this the address of a DataComp server, or is something in between?"
+            raise PlatformFault.of("server-reply", "the server's answer names no offset", str(response.url), hint)
+        return int(reached)
+
+    def _interrupted(self, error: Exception, reached: int, size: int) -> PlatformFault:
+        message = f"the upload does not get any further: {reached:,} of {size:,} bytes are there ({error})"
+        return PlatformFault.of("upload-interrupted", message, self.url, "go on with it later: what arrived is kept")
 
     def upload(self, path: str, file: Path, model: type[Model], *, report: Report | None = None) -> Model:
         """PUT a file's bytes, streamed and reported as they go out; sent again whole after a connection error."""
@@ -144,20 +218,26 @@ class ServerLink:
 
 
 _JSON = {"Content-Type": "application/json"}
+_TUS = {"Tus-Resumable": "1.0.0"}
 
 
 def _json(body: BaseModel | None) -> bytes:
     return body.model_dump_json().encode() if body is not None else b"{}"
 
 
-def _blocks(file: Path, size: int, report: Report | None) -> Iterator[bytes]:
+def _blocks(file: Path, size: int, report: Report | None, *, start: int = 0) -> Iterator[bytes]:
     sent = 0
     with file.open("rb") as stream:
-        while block := stream.read(BLOCK):
+        stream.seek(start)
+        while block := stream.read(min(BLOCK, size - sent)):
             yield block
             sent += len(block)
             if report:
                 report(sent, size)
+
+
+def _codes(response: httpx.Response) -> set[str]:
+    return {problem.code for problem in _problems(response)} if response.is_error else set()
 
 
 def _problems(response: httpx.Response) -> tuple[Problem, ...]:

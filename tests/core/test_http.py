@@ -1,7 +1,7 @@
 """The HTTP link against a real local server: refusals become typed problems, what may be sent again is sent again."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from datacomp.http import Refused, ServerLink
 from datacomp.messages import AccountOut, ErrorOut, FileRef
 from datacomp.problems import PlatformFault, Problem
 
-Answer = Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes]]
+ADA = b'{"name": "ada", "role": "participant", "scopes": []}'
 
 
 class Scripted:
@@ -20,7 +20,8 @@ class Scripted:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, bytes]] = []
-        self.answers: list[tuple[int, bytes] | None] = []
+        self.offsets: list[str | None] = []
+        self.answers: list[tuple[int, bytes] | tuple[int, bytes, dict[str, str]] | None] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -29,17 +30,21 @@ class Scripted:
             def serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 outer.requests.append((self.command, self.path, body))
-                answer = outer.answers.pop(0) if outer.answers else (200, b'{"name": "ada", "role": "participant"}')
+                outer.offsets.append(self.headers.get("Upload-Offset"))
+                answer = outer.answers.pop(0) if outer.answers else (200, ADA)
                 if answer is None:  # hang up without a word
                     self.close_connection = True
                     self.connection.close()
                     return
                 self.send_response(answer[0])
+                for name, value in (answer[2] if len(answer) > 2 else {}).items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer[1])))
                 self.end_headers()
-                self.wfile.write(answer[1])
+                if self.command != "HEAD":
+                    self.wfile.write(answer[1])
 
-            do_GET = do_POST = do_PUT = serve
+            do_GET = do_POST = do_PUT = do_HEAD = do_PATCH = serve
 
             def log_message(self, *arguments: object) -> None:
                 """Stay quiet."""
@@ -47,12 +52,14 @@ class Scripted:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
     monkeypatch.setattr(http, "RETRY_DELAYS", (0.01, 0.01))
+    monkeypatch.setattr(http, "UPLOAD_DELAYS", (0.01, 0.01))
+    monkeypatch.setattr(http, "PIECE", 4)
     server = Scripted()
     yield server
     server.server.shutdown()
@@ -102,6 +109,63 @@ def test_uploads_are_streamed_reported_and_sent_again_whole(scripted: Scripted, 
     assert ServerLink(scripted.url).upload("/f", path, FileRef, report=lambda done, total: seen.append(done)) == reply
     assert seen[-1] == path.stat().st_size
     assert scripted.requests[-1][2] == path.read_bytes()
+
+
+def at(offset: int, status: int = 204) -> tuple[int, bytes, dict[str, str]]:
+    """What a server says that is so far with an upload."""
+    return status, b"", {"Upload-Offset": str(offset), "Tus-Resumable": "1.0.0"}
+
+
+def refusal(status: int, code: str) -> tuple[int, bytes]:
+    return status, ErrorOut(problems=[Problem(code=code, message="no")]).model_dump_json().encode()
+
+
+@pytest.fixture
+def ten(tmp_path: Path) -> Path:
+    path = tmp_path / "ten"
+    path.write_bytes(b"0123456789")
+    return path
+
+
+def test_pieces_follow_each_other_and_go_on_after_cuts(scripted: Scripted, ten: Path) -> None:
+    # More cuts than there are tries, but each time it got further.
+    scripted.answers = [
+        *(at(0, 200), at(4), None, at(5, 200), None, (503, b""), at(6, 200), refusal(409, "upload-offset")),
+        *(at(7, 200), None, at(8, 200), at(10)),
+    ]
+    seen: list[int] = []
+    ServerLink(scripted.url).upload_pieces("/u", ten, report=lambda done, size: seen.append(done))
+    sent = [
+        (o, body) for (method, _, body), o in zip(scripted.requests, scripted.offsets, strict=True) if method == "PATCH"
+    ]
+    assert sent == [
+        *(("0", b"0123"), ("4", b"4567"), ("5", b"5678"), ("6", b"6789"), ("7", b"789"), ("8", b"89")),
+    ]
+    assert seen[0] == 0
+    assert seen[-1] == 10
+
+
+@pytest.mark.parametrize("answers", [[None] * 9, [(503, b"")] * 9, [at(4)] * 9, [at(4), None, None, None]])
+def test_an_upload_that_gets_no_further_says_how_far_it_is(scripted: Scripted, ten: Path, answers: list) -> None:
+    scripted.answers = [at(4, 200), *answers]
+    with pytest.raises(PlatformFault, match="4 of 10 bytes are there") as error:
+        ServerLink(scripted.url).upload_pieces("/u", ten)
+    assert error.value.problems[0].code == "upload-interrupted"
+    assert error.value.problems[0].hint
+    assert len(scripted.requests) < 10
+
+
+def test_an_upload_that_is_refused_is_not_tried_again(scripted: Scripted, ten: Path) -> None:
+    for answers, error, code in (
+        ([(410, b"")], Refused, "upload-too-late"),
+        ([at(0, 200), refusal(422, "upload-digest")], Refused, "upload-digest"),
+        ([at(0, 200), refusal(507, "storage-full")], PlatformFault, "storage-full"),
+        ([(200, b"")], PlatformFault, "server-reply"),
+    ):
+        scripted.answers, scripted.requests = answers[:], []
+        with pytest.raises(error, match=code):
+            ServerLink(scripted.url).upload_pieces("/u", ten)
+        assert len(scripted.requests) == len(answers)
 
 
 def test_downloads_are_complete_or_not_there(scripted: Scripted, tmp_path: Path) -> None:

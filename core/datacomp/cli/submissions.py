@@ -10,10 +10,14 @@ from typing import Annotated
 
 import typer
 
+from datacomp.cli.data import find_pool
 from datacomp.cli.display import leaderboard_table, receipt_panel, watch
 from datacomp.client import Client
-from datacomp.console import console, transfer
-from datacomp.messages import SubmissionOut
+from datacomp.console import console, errors, transfer
+from datacomp.http import Report
+from datacomp.messages import BoardOut, SubmissionOut
+from datacomp.pool.manifest import read_manifest
+from datacomp.problems import DatacompError
 
 commands = typer.Typer()
 Id = Annotated[str, typer.Argument(help="The submission's id.")]
@@ -37,27 +41,77 @@ def submit(
     description: Annotated[str, typer.Option(help="What the method does.")] = "",
     link: Annotated[str, typer.Option(help="A paper or repository.")] = "",
     rehearsal: Annotated[bool, typer.Option("--rehearsal", help="A few small steps, never ranked.")] = False,
+    pool: Annotated[
+        Path | None,
+        typer.Option(help="The board's pool, ingested here: uids go out as a bitmap. Default: as `check` finds it."),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="ID", help="Go on sending the file of this submission, opened before.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
     as_json: Json = False,
 ) -> None:
     """Hand in a submission. Prints its id and the address of its receipt page."""
     client = Client.from_login()
-    target = board or client.board_of(scale).name
-    with submitted_file(what) as file:
-        size = file.stat().st_size if file.is_file() else 0
-        about = description or (what if str(file) != what else "")
-        with transfer(f"sending {file.name}", size) as report:
+    with submitted_file(what) as file, _sending(file) as report:
+        if resume is not None:
+            there = pool_at_hand(client.board(client.submission(resume).board), pool)
+            receipt = client.resume(resume, file, pool=there, report=report)
+        else:
+            target = client.board(board) if board else client.board_of(scale)
             receipt = client.submit(
-                file, target, method=name, description=about, link=link, rehearsal=rehearsal, report=report
+                file,
+                target.name,
+                method=name,
+                description=description or (what if str(file) != what else ""),
+                link=link,
+                rehearsal=rehearsal,
+                pool=pool_at_hand(target, pool),
+                report=report,
             )
     if as_json:
         print(receipt.model_dump_json(indent=2))  # noqa: T201
     else:
-        console.print(f"submission [bold]{receipt.id}[/] to {target}: {receipt.state}")
+        console.print(f"submission [bold]{receipt.id}[/] to {receipt.board}: {receipt.state}")
         console.print(f"receipt: {receipt.url}", soft_wrap=True)
         console.print(f"follow it: datacomp status {receipt.id} --watch")
     if follow:
         _leave(watch(client, receipt.id))
+
+
+@contextmanager
+def _sending(file: Path) -> Iterator[Report]:
+    """A bar for the file, and a word about how to go on when it is left."""
+    began = False
+    try:
+        with transfer(f"sending {file.name}", file.stat().st_size if file.is_file() else 0) as bar:
+
+            def report(done: int, total: int) -> None:
+                nonlocal began
+                if done and not began:
+                    errors.print("going on with what was sent before")
+                began = True
+                bar(done, total)
+
+            yield report
+    except KeyboardInterrupt:
+        if began:
+            errors.print("what was sent is kept: run the same command again to go on")
+        raise
+
+
+def pool_at_hand(board: BoardOut, given: Path | None) -> Path | None:
+    """The directory of the board's ingested pool: as given, else in this machine's data directory if it is the same,
+    as far as the board tells."""
+    found = given or find_pool(None, board.pool)
+    if given is not None or found is None:
+        return given
+    try:
+        manifest = read_manifest(found)
+    except DatacompError:
+        return None
+    same = board.pool_rows in {None, manifest.rows} and board.pool_digest in {None, manifest.digest}
+    return found if same else None
 
 
 @contextmanager
