@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datacomp.reshard.index import index_tar, tar_files
+from datacomp.reshard.index import TarDirectory, index_tar
 from datacomp.uids import sort, write_subset
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ class Bench:
             raise SystemExit(made.log)
         cache = place / "cache"
         cache.mkdir()
-        uids = np.concatenate([index_tar(tar, cache).uids for tar in tar_files(place / "shards")])
+        uids = np.concatenate([index_tar(tar, cache).uids for tar in TarDirectory.of(place / "shards", cache).tars])
         kept = np.random.default_rng(1).choice(uids.size, int(uids.size * share), replace=False)
         write_subset(place / "subset.npy", sort(uids[kept]))
         shutil.rmtree(cache)

@@ -22,6 +22,7 @@ from datacomp.problems import BadInput, DatacompError, PlatformFault
 from datacomp.scales import SCALES, rehearsal_of
 from datacomp.uids import write_subset
 from datacomp_worker.environment import environment
+from datacomp_worker.shard_cache import ShardCache
 from datacomp_worker.stages import subset, train
 from datacomp_worker.stages.base import Cancelled
 from datacomp_worker.subsets import materialise, select
@@ -84,11 +85,11 @@ class Place:
 
     def train(self, line: Line, *, scale=SHORT, seed: int = 0, resume: Path | None = None) -> Trained:
         selection = select(self.pool, self.pool.sorted_uids)
-        shards = materialise(
-            self.pool, selection, self.home / "scratch", report=lambda done, total: None, check=lambda: None
-        )
+        cache = ShardCache(self.home / "scratch", 1 << 40)
+        made = materialise(self.pool, selection, cache, report=lambda done, total: None, check=lambda: None)
         workdir = line.home / "work"
-        return clip.train(selection, scale, seed, shards=shards, workdir=workdir, report=line, resume=resume)
+        with made as shards:
+            return clip.train(selection, scale, seed, shards=shards, workdir=workdir, report=line, resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +253,7 @@ from pathlib import Path
 from dataclasses import replace
 from datacomp.pool import Pool
 from datacomp.scales import SCALES
+from datacomp_worker.shard_cache import ShardCache
 from datacomp_worker.subsets import materialise, select
 from datacomp_worker.tracks import clip
 
@@ -263,8 +265,9 @@ class Line:
 
 pool, home = Pool.open(Path(sys.argv[1])), Path(sys.argv[2])
 selection = select(pool, pool.sorted_uids)
-shards = materialise(pool, selection, home, report=lambda a, b: None, check=lambda: None)
-clip.train(selection, SCALES["tiny"], 0, shards=shards, workdir=home / "work", report=Line())
+cache = ShardCache(home, 1 << 40)
+with materialise(pool, selection, cache, report=lambda a, b: None, check=lambda: None) as shards:
+    clip.train(selection, SCALES["tiny"], 0, shards=shards, workdir=home / "work", report=Line())
 """
 
 

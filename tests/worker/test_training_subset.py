@@ -2,8 +2,13 @@
 
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +19,9 @@ from small_pool import SmallPool
 from datacomp.digests import digest_bytes
 from datacomp.pool import Pool, ingest
 from datacomp.problems import BadInput, PlatformFault
+from datacomp.reshard.plan import SHARD_MORE
 from datacomp.uids import from_hex, sort
+from datacomp_worker.shard_cache import ShardCache
 from datacomp_worker.subsets import Selection, SubsetShards, materialise, reshard, select
 
 
@@ -65,7 +72,7 @@ def test_layout_keys_repeats_and_bytes_are_the_resharders(pool: Pool, tmp_path: 
     stats = [json.loads((tmp_path / f"out/{n:08d}_stats.json").read_text()) for n in (0, 1)]
     assert stats == [{"successes": 4}, {"successes": 2}]
     meta = json.loads((tmp_path / "out/meta.json").read_text())
-    assert (meta["output_shard_count"], meta["output_count"], meta["processed_count"]) == (2, 6, 4)
+    assert (meta["output_shard_count"], meta["output_count"], meta["processed_count"]) == (2, 6, 58)
     assert meta["output_shard_format"].format(1) == "00000001.tar"
     assert (np.load(tmp_path / "out/sample_ids.npy") == uids).all()
     assert (made.samples, made.shards) == (6, 2)
@@ -93,8 +100,10 @@ def test_the_same_subset_gives_the_same_bytes(pool: Pool, tmp_path: Path) -> Non
     uids = subset(pool, *range(10, 40), 12, 12)
     for name in ("one", "two"):
         reshard(pool, uids, tmp_path / name, shard_size=10)
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    names = {path.name for path in (tmp_path / "one").iterdir()} - {"meta.json"}  # it names the directory
+    assert len(names) == 10
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_webp_and_png_samples_keep_every_file_whatever_its_order(tmp_path: Path) -> None:
@@ -145,8 +154,18 @@ def test_a_rehearsal_takes_a_handful_evenly_spread(pool: Pool) -> None:
     assert select(pool, few.uids, limit=8).digest == few.digest
 
 
-def making(pool: Pool, selection: Selection, scratch: Path) -> SubsetShards:
-    return materialise(pool, selection, scratch, report=lambda done, total: None, check=lambda: None)
+def cache_of(scratch: Path, limit: int = 1 << 40) -> ShardCache:
+    return ShardCache(scratch, limit)
+
+
+def making(pool: Pool, selection: Selection, scratch: Path, limit: int = 1 << 40) -> SubsetShards:
+    cache = cache_of(scratch, limit)
+    with materialise(pool, selection, cache, report=lambda done, total: None, check=lambda: None) as shards:
+        return shards
+
+
+def folders(scratch: Path) -> list[str]:
+    return sorted(path.name for path in (scratch / "subsets").iterdir() if path.is_dir())
 
 
 def test_shards_are_made_once_and_again_after_a_killed_worker(pool: Pool, tmp_path: Path) -> None:
@@ -157,7 +176,7 @@ def test_shards_are_made_once_and_again_after_a_killed_worker(pool: Pool, tmp_pa
     assert (first.directory / "meta.json").stat().st_mtime_ns == stamp
     first.directory.rename(first.directory.with_suffix(".part"))  # as if killed before the last step
     assert making(pool, selection, tmp_path) == first
-    assert [path.suffix for path in (tmp_path / "subsets").iterdir() if path.is_dir()] == [""]
+    assert folders(tmp_path) == [first.directory.name]
 
 
 def test_two_workers_that_want_the_same_shards_make_them_once(pool: Pool, tmp_path: Path) -> None:
@@ -169,7 +188,8 @@ def test_two_workers_that_want_the_same_shards_make_them_once(pool: Pool, tmp_pa
         assert go_on.wait(10)
 
     def first() -> None:
-        made.append(materialise(pool, selection, tmp_path, report=slow, check=lambda: None))
+        with materialise(pool, selection, cache_of(tmp_path), report=slow, check=lambda: None) as shards:
+            made.append(shards)
 
     thread = threading.Thread(target=first)
     thread.start()
@@ -178,7 +198,8 @@ def test_two_workers_that_want_the_same_shards_make_them_once(pool: Pool, tmp_pa
     def must_not_make(done: int, total: int) -> None:
         raise AssertionError("made twice")
 
-    made.append(materialise(pool, selection, tmp_path, report=must_not_make, check=go_on.set))
+    with materialise(pool, selection, cache_of(tmp_path), report=must_not_make, check=go_on.set) as shards:
+        made.append(shards)
     thread.join()
     assert made[0] == made[1]
 
@@ -187,9 +208,77 @@ def test_a_report_that_raises_stops_the_work_and_leaves_nothing(pool: Pool, tmp_
     def stop(done: int, total: int) -> None:
         raise InterruptedError
 
-    with pytest.raises(InterruptedError):
-        materialise(pool, select(pool, pool.sorted_uids), tmp_path, report=stop, check=lambda: None)
-    assert not [path for path in (tmp_path / "subsets").iterdir() if path.is_dir()]
+    selection = select(pool, pool.sorted_uids)
+    with (
+        pytest.raises(InterruptedError),
+        materialise(pool, selection, cache_of(tmp_path), report=stop, check=lambda: None),
+    ):
+        raise AssertionError("made")
+    assert not folders(tmp_path)
+
+
+# --- the cache is bounded
+
+
+def test_the_least_recently_used_leave_first_and_what_is_in_use_never(pool: Pool, tmp_path: Path) -> None:
+    kept = [select(pool, subset(pool, row, row + 1)) for row in (2, 10, 20, 30)]
+    first = making(pool, kept[0], tmp_path)
+    each = sum(path.stat().st_size for path in first.directory.iterdir())
+    limit = int(3.6 * each) + SHARD_MORE  # three, and what one more is expected to take
+    with materialise(pool, kept[1], cache_of(tmp_path), report=lambda *_: None, check=lambda: None) as second:
+        third = making(pool, kept[2], tmp_path, limit)
+        for shards, hours in ((second, 3), (third, 1), (first, 2)):  # since their last use
+            lock = shards.directory.with_suffix(".lock")
+            os.utime(lock, (lock.stat().st_atime, time.time() - 3600 * hours))
+        fourth = making(pool, kept[3], tmp_path, limit)
+        assert folders(tmp_path) == sorted(s.directory.name for s in (second, third, fourth))
+    making(pool, kept[0], tmp_path, limit=0)  # a limit that nothing fits keeps what is needed now, and that alone
+    assert folders(tmp_path) == [first.directory.name]
+
+
+def test_shards_that_do_not_fit_the_disk_are_refused_before_and_others_make_room(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = making(pool, select(pool, subset(pool, 3)), tmp_path)
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(PlatformFault) as caught:
+        making(pool, select(pool, subset(pool, 4)), tmp_path)
+    problem = caught.value.problems[0]
+    assert (problem.code, "free" in problem.hint) == ("disk-short", True)
+    assert not old.directory.exists()
+    assert not folders(tmp_path)
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from datacomp.pool import Pool
+from datacomp.problems import PlatformFault
+from datacomp_worker.shard_cache import ShardCache
+from datacomp_worker.subsets import materialise, select
+
+if __name__ == "__main__":
+    pool = Pool.open(Path(sys.argv[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))  # a tar of them all takes more
+    selection = select(pool, pool.sorted_uids)
+    cache = ShardCache(Path(sys.argv[2]), 1 << 40)
+    try:
+        with materialise(pool, selection, cache, report=lambda *_: None, check=lambda: None):
+            print("made")
+    except PlatformFault as fault:
+        print(fault.problems[0].code)
+"""
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(pool: Pool, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, str(pool.directory), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "disk-full"
+    assert not folders(tmp_path)
+
+
+# --- what the pack says is checked
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "overwritten"])
@@ -204,6 +293,6 @@ def test_a_pool_tar_that_no_longer_fits_the_pack_is_a_fault_of_ours(harm: str, t
         path.write_bytes(data[:-512] if harm == "cut" else bytes(len(data)))
     with pytest.raises(PlatformFault) as caught:
         making(pool, select(pool, subset(pool, 4, 7)), tmp_path / "scratch")
-    codes = {"gone": "pool-shard-missing", "cut": "pool-changed", "overwritten": "pool-shard-unreadable"}
+    codes = {"gone": "tar-missing", "cut": "tar-changed", "overwritten": "tar-changed"}
     assert caught.value.problems[0].code == codes[harm]
     assert "restore the tar" in caught.value.problems[0].hint

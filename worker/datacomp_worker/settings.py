@@ -13,6 +13,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from datacomp.problems import PlatformFault
 
 
+class CacheSettings(BaseSettings):
+    """What a worker's scratch directory may hold."""
+
+    model_config = SettingsConfigDict(env_prefix="DATACOMP_", extra="ignore")
+
+    subset_cache_bytes: int = Field(1_000_000_000_000, ge=0)
+    """Bytes of subset shards that are kept. The least recently used leave first, those in use never; what a run needs
+    now is made even beyond it, as far as the disk goes."""
+
+
 class WorkerSettings(BaseSettings):
     """Where the server, the broker, the pools and the suites are. A worker holds no database credentials."""
 

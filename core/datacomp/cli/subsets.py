@@ -19,25 +19,28 @@ Out = Annotated[Path | None, typer.Option(help="Where the result goes (npy); wit
 
 @commands.command()
 def reshard(
-    shards: Annotated[Path, typer.Option(help="Directory of the pool's .tar files.")],
     subset: Annotated[Path, typer.Option(help="The uids to copy (npy).")],
     out: Annotated[Path, typer.Option(help="Directory for the shards: new, empty, or of the same run before.")],
+    shards: Annotated[Path | None, typer.Option(help="Directory of .tar files: their headers are read once.")] = None,
+    pool: Annotated[Path | None, typer.Option(help="An ingested pool, which knows where its samples lie.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default all cores.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Samples per tar.")] = 10_000,
     blur_faces: Annotated[bool, typer.Option("--blur-faces", help="Blur faces (needs --metadata, Pillow).")] = False,
-    metadata: Annotated[Path | None, typer.Option(help="Metadata (*.parquet) with face_bboxes.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="Metadata (*.parquet) with face_bboxes; default the pool's.")
+    ] = None,
     index: Annotated[Path | None, typer.Option(help="Where tars' indexes are kept; default your cache.")] = None,
 ) -> None:
     """Copy a subset's samples into tars of their own, laid out as DataComp's resharder does. Resumes after a kill."""
-    from datacomp.reshard import reshard as run
+    from datacomp.reshard import reshard_from
+    from datacomp.reshard.run import source_of
 
-    if blur_faces and metadata is None:
+    faces = (metadata or (pool / "metadata" if pool else None)) if blur_faces else None
+    if blur_faces and faces is None:
         raise BadInput.of("metadata-missing", "faces are blurred by the metadata's boxes", hint="give --metadata DIR")
-    faces = metadata if blur_faces else None
+    source = source_of(shards, pool, index)
     with counting("reshard", "") as report:
-        made = run(
-            shards, subset, out, workers=workers, shard_size=shard_size, metadata=faces, cache=index, report=report
-        )
+        made = reshard_from(source, subset, out, workers=workers, shard_size=shard_size, metadata=faces, report=report)
     console.print(f"wrote [bold]{made.output_count:,}[/] samples in {made.output_shard_count:,} shards: {out}")
     notes = (
         (made.missing_count, f"uids of the subset are in no tar; they are listed in {out / 'missing.npy'}"),

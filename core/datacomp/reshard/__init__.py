@@ -1,5 +1,5 @@
 """Tars that hold just a subset, from the tars of a pool."""
 
-from datacomp.reshard.run import Resharded, reshard
+from datacomp.reshard.run import Resharded, reshard, reshard_from, reshard_pool
 
-__all__ = ["Resharded", "reshard"]
+__all__ = ["Resharded", "reshard", "reshard_from", "reshard_pool"]

@@ -1,12 +1,9 @@
-"""Which samples a directory of tars holds: one small index per tar, made once and kept."""
+"""Which samples a tar holds: one small index per tar, made once and kept."""
 
 from __future__ import annotations
 
-import json
-import mmap
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,117 +12,169 @@ import numpy as np
 import numpy.typing as npt
 
 from datacomp.digests import digest_json
-from datacomp.problems import BadInput
-from datacomp.reshard.tarbytes import Entry, entries
-from datacomp.uids import Uids, from_hex
+from datacomp.problems import BadInput, Problem
+from datacomp.reshard.space import writing
+from datacomp.tars.entries import Window
+from datacomp.tars.samples import samples, uid_of
+from datacomp.uids import UID_DTYPE, Uids, from_digits
 
-INDEX_FORMAT = 1
-_UID, _BEFORE = b'"uid": "', b"{ ,"
-_HEX = re.compile(rb'[0-9a-fA-F]{32}"').match
+INDEX_FORMAT = 2
+PLACE = np.dtype([("uid", UID_DTYPE), ("start", "<i8"), ("stop", "<i8"), ("size", "<i8")])
+"""A sample: the byte at which its first header begins, that after its last file, and the bytes of its files."""
 
 
 @dataclass(frozen=True)
 class TarIndex:
-    """The samples of a tar that have a uid, in its order; all arrays have shape (n,)."""
+    """Samples of a tar that have a uid, in its order."""
 
-    uids: Uids
-    start: npt.NDArray[np.int64]
-    """Byte at which a sample's first header begins."""
-    stop: npt.NDArray[np.int64]
-    """Byte after its last file."""
-    size: npt.NDArray[np.int64]
-    """Bytes of its files together."""
+    rows: npt.NDArray[np.void]
+    """Dtype `PLACE`, shape (n,)."""
+    samples: int
+    """How many samples with a uid the tar has: `rows` may be a choice of them."""
     skipped: int
     """Samples whose `.json` is missing or names no uid: the original's resharder passes over them too."""
 
+    @property
+    def uids(self) -> Uids:
+        """The samples' uids."""
+        return np.ascontiguousarray(self.rows["uid"])
 
-def tar_files(directory: Path) -> list[Path]:
-    """The tars of a directory by name. `BadInput` when there are none."""
-    if not directory.is_dir():
-        raise BadInput.of("shards-missing", "there is no such directory", where=str(directory))
-    tars = sorted(directory.glob("*.tar"))
-    if not tars:
-        hint = "give the directory of the .tar files, often called shards/"
-        raise BadInput.of("shards-missing", "the directory holds no .tar", where=str(directory), hint=hint)
-    return tars
+    def save(self, path: Path) -> None:
+        """Keep it in a file, whole or not at all."""
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        with writing(path):
+            try:
+                with temporary.open("wb") as file:
+                    np.save(file, np.array([self.samples, self.skipped], np.int64), allow_pickle=False)
+                    np.save(file, self.rows, allow_pickle=False)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> TarIndex | None:
+        """Read what `save` wrote; None when it is absent or damaged."""
+        try:
+            with path.open("rb") as file:
+                counts, rows = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
+            if rows.dtype != PLACE or rows.ndim != 1:
+                return None
+            return cls(rows, int(counts[0]), int(counts[1]))
+        except (OSError, ValueError, IndexError, EOFError):
+            return None
 
 
-def identity(tar: Path) -> list[Any]:
-    """What tells one version of a tar from another."""
-    status = tar.stat()
-    return [str(tar.resolve()), status.st_size, status.st_mtime_ns]
+Stamp = tuple[int, int]
+"""What tells one version of a tar from another: bytes, and time of its last change in nanoseconds."""
+
+
+def stamp(tar: Path) -> Stamp:
+    """The stamp of a tar. `BadInput` when it is gone."""
+    try:
+        status = tar.stat()
+    except OSError as error:
+        raise tar_missing(tar, error) from error
+    return status.st_size, status.st_mtime_ns
+
+
+def tar_missing(tar: Path, error: OSError) -> BadInput:
+    """The error of a tar that cannot be opened."""
+    hint = "restore the tar, or see to its permissions"
+    return BadInput.of("tar-missing", f"the tar cannot be opened: {error.strerror}", str(tar), hint)
+
+
+def tar_changed(tar: Path, why: str) -> BadInput:
+    """The error of a tar that is not as it was."""
+    hint = "restore the tar; or take it as it is: start again in an empty directory, ingest its pool again"
+    return BadInput.of("tar-changed", f"the tar has changed: {why}", where=str(tar), hint=hint)
+
+
+@dataclass(frozen=True)
+class TarDirectory:
+    """Tars by name, and the cache that keeps their indexes."""
+
+    directory: Path
+    cache: Path
+    tars: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, directory: Path, cache: Path) -> TarDirectory:
+        """`BadInput` when there is no tar."""
+        if not directory.is_dir():
+            raise BadInput.of("shards-missing", "there is no such directory", where=str(directory))
+        tars = tuple(sorted(directory.glob("*.tar")))
+        if not tars:
+            hint = "give the directory of the .tar files, often called shards/"
+            raise BadInput.of("shards-missing", "the directory holds no .tar", where=str(directory), hint=hint)
+        return cls(directory, cache, tars)
+
+    @property
+    def identity(self) -> list[Any]:
+        """What names these tars in their present state."""
+        return [[str(tar.resolve()), *stamp(tar)] for tar in self.tars]
+
+    def prepare(self, subset: Uids, work: Path) -> list[int]:
+        """Numbers of the tars that `make` has to index."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        return [number for number, tar in enumerate(self.tars) if not index_file(tar, self.cache).is_file()]
+
+    def make(self, work: Path, number: int) -> None:
+        """Index a tar."""
+        index_tar(self.tars[number], self.cache)
+
+    def read(self, work: Path, number: int) -> TarIndex:
+        """The index of a tar."""
+        return index_tar(self.tars[number], self.cache)
 
 
 def index_file(tar: Path, cache: Path) -> Path:
-    """Where a tar's index is kept."""
-    return cache / f"{digest_json([INDEX_FORMAT, *identity(tar)])[:40]}.npz"
+    """Where a tar's index is kept: under another name once the tar has changed."""
+    return cache / f"{digest_json([INDEX_FORMAT, str(tar.resolve()), *stamp(tar)])[:40]}.index"
 
 
 def index_tar(tar: Path, cache: Path) -> TarIndex:
     """The index of a tar, from the cache if it is there. `BadInput` names what is wrong with the tar."""
     path = index_file(tar, cache)
-    found = _read(path)
+    found = TarIndex.load(path)
     if found is None:
-        found = _make(tar)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **vars(found))
-        temporary.replace(path)
+        found = scan(tar)
+        found.save(path)
     return found
 
 
-def _read(path: Path) -> TarIndex | None:
+def scan(path: Path) -> TarIndex:
+    """Read all headers and json files of a tar. `BadInput` names what is wrong with it."""
+    uids: list[bytes] = []
+    places: list[int] = []
+    skipped = 0
     try:
-        with np.load(path, allow_pickle=False) as found:
-            names = ("uids", "start", "stop", "size")
-            return TarIndex(**{name: found[name] for name in names}, skipped=int(found["skipped"]))
-    except (OSError, ValueError, KeyError, EOFError):
-        return None  # absent, or cut short by a full disk: made again
-
-
-def _make(path: Path) -> TarIndex:
-    uids, places, skipped = [], [], 0
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
-            for sample in _samples(entries(tar)):
-                uid = _uid(tar, sample)
+        with path.open("rb", 0) as file:
+            for sample in samples(Window(file.fileno())):
+                uid = uid_of(sample.json)
                 if uid is None:
                     skipped += 1
-                    continue
-                uids.append(uid)
-                places.append((sample[0].start, sample[-1].stop, sum(entry.size for entry in sample)))
+                else:
+                    uids.append(uid)
+                    places += sample[:3]
     except ValueError as error:
-        raise BadInput.of("tar-damaged", f"not a readable tar: {error}", str(path), "download it again") from error
+        raise tar_damaged(path, error) from error
+    except OSError as error:
+        raise tar_missing(path, error) from error
+    return TarIndex(as_rows(from_digits(b"".join(uids)), places), len(uids), skipped)
+
+
+def as_rows(uids: Uids, places: Iterable[int]) -> npt.NDArray[np.void]:
+    """Rows of an index, from start, stop and size of one sample after another."""
+    rows = np.empty(uids.size, PLACE)
+    rows["uid"] = uids
     table = np.array(places, np.int64).reshape(-1, 3)
-    start, stop, size = (np.ascontiguousarray(column) for column in table.T)
-    return TarIndex(from_hex(uids), start, stop, size, skipped)
+    for name, column in zip(("start", "stop", "size"), table.T, strict=True):
+        rows[name] = column
+    return rows
 
 
-def _samples(files: Iterator[Entry]) -> Iterator[list[Entry]]:
-    """Files in a row that share a stem; another file of an extension that is there begins another sample."""
-    sample: list[Entry] = []
-    extensions: set[str] = set()
-    for entry in files:
-        if sample and (entry.stem != sample[0].stem or entry.extension in extensions):
-            yield sample
-            sample, extensions = [], set()
-        sample.append(entry)
-        extensions.add(entry.extension)
-    if sample:
-        yield sample
-
-
-def _uid(tar: mmap.mmap, sample: list[Entry]) -> str | None:
-    """The uid that a sample's json names; None without one that can be a uid."""
-    entry = next((entry for entry in sample if entry.extension == "json"), None)
-    if entry is None:
-        return None
-    data = tar[entry.data : entry.data + entry.size]
-    at = data.find(_UID)
-    if at > 0 and data[at - 1] in _BEFORE and data.find(_UID, at + 1) < 0 and _HEX(data, at + len(_UID)):
-        return data[at + len(_UID) : at + len(_UID) + 32].decode()  # quicker than reading all fields
-    try:
-        uid = json.loads(data)["uid"]
-        return uid if _HEX(f'{uid}"'.encode()) else None
-    except (ValueError, KeyError, TypeError):
-        return None
+def tar_damaged(path: Path, error: ValueError) -> BadInput:
+    """The error of a tar that cannot be read as one."""
+    return BadInput(
+        Problem(code="tar-damaged", message=f"not a readable tar: {error}", where=str(path), hint="download it again")
+    )

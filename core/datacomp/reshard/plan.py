@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from datacomp.problems import BadInput
 from datacomp.reshard.index import TarIndex
-from datacomp.uids import UID_DTYPE, Uids, bisect, halves
+from datacomp.uids import UID_DTYPE, Uids, bisect, find, halves
 
 SHARD_SIZE = 10_000
 """Samples per tar, as the original's resharder has it."""
 SHARD_BYTES = 3_000_000_000
 """A tar takes no further sample once its files have this many bytes: the original's limit."""
+SHARD_MORE = 32_768
+"""Bytes that a shard takes beside its samples: its end, its figures, the disk's own."""
 ROW = np.dtype([("uid", UID_DTYPE), ("tar", "<i4"), ("start", "<i8"), ("stop", "<i8"), ("size", "<i8"), ("end", "<i8")])
 """A sample to copy: where it lies, and how many copies it and all before it make."""
 
@@ -36,17 +38,22 @@ class Plan:
         """Samples to write, repeats counted."""
         return int(self.begins[-1])
 
+    def bytes(self, numbers: Iterable[int]) -> int:
+        """Bytes that these shards take on the disk, about."""
+        ends = np.ascontiguousarray(self.rows["end"])
+        volume = np.cumsum((self.rows["stop"] - self.rows["start"]) * np.diff(ends, prepend=0))
+        at = [int(volume[np.searchsorted(ends, copy)]) if copy else 0 for copy in self.begins.tolist()]
+        return sum(at[number + 1] - at[number] + SHARD_MORE for number in numbers)
+
     def shard(self, number: int) -> list[tuple[int, int, int]]:
         """A shard's (row, first copy, copies) in order."""
         begin, end = int(self.begins[number]), int(self.begins[number + 1])
         ends = self.rows["end"]
         first, last = int(np.searchsorted(ends, begin, "right")), int(np.searchsorted(ends, end, "left"))
-        found = []
-        for row in range(first, last + 1):
-            own = int(ends[row - 1]) if row else 0
-            start, stop = max(own, begin), min(int(ends[row]), end)
-            found.append((row, start - own, stop - start))
-        return found
+        rows = np.arange(first, last + 1)
+        own = np.where(rows > 0, ends[rows - 1], 0)
+        start, stop = np.maximum(own, begin), np.minimum(ends[rows], end)
+        return list(zip(rows.tolist(), (start - own).tolist(), (stop - start).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -76,17 +83,18 @@ def write_plan(path: Path, indexes: Iterable[TarIndex], subset: Uids, step: Call
     processed = skipped = twice = copies = 0
     with path.open("wb") as file:
         for number, index in enumerate(indexes):
-            left, right = bisect(index.uids, subset), bisect(index.uids, subset, "right")
-            kept = np.flatnonzero(right > left)
-            _, first = np.unique(left[kept], return_index=True)
+            uids = index.uids
+            place = find(uids, subset)
+            kept = np.flatnonzero(place >= 0)
+            _, first = np.unique(place[kept], return_index=True)
             fresh = kept[np.sort(first)]
-            fresh = fresh[~there[left[fresh]]]
+            fresh = fresh[~there[place[fresh]]]
             twice += kept.size - fresh.size
-            there[left[fresh]] = True
-            ends = copies + np.cumsum(right[fresh] - left[fresh])
+            there[place[fresh]] = True
+            ends = copies + np.cumsum(bisect(uids[fresh], subset, "right") - place[fresh])
             copies = int(ends[-1]) if ends.size else copies
             _rows(index, fresh, number, ends).tofile(file)
-            processed += index.uids.size
+            processed += index.samples
             skipped += index.skipped
             step()
     return Found(processed, skipped, twice, there)
@@ -94,9 +102,9 @@ def write_plan(path: Path, indexes: Iterable[TarIndex], subset: Uids, step: Call
 
 def _rows(index: TarIndex, chosen: npt.NDArray[np.int64], tar: int, ends: npt.NDArray[Any]) -> npt.NDArray[np.void]:
     rows = np.empty(chosen.size, ROW)
-    rows["uid"], rows["tar"], rows["end"] = index.uids[chosen], tar, ends
-    for name in ("start", "stop", "size"):
-        rows[name] = getattr(index, name)[chosen]
+    rows["tar"], rows["end"] = tar, ends
+    for name in ("uid", "start", "stop", "size"):
+        rows[name] = index.rows[name][chosen]
     return rows
 
 

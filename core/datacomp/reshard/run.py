@@ -12,36 +12,68 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
 from datacomp.digests import digest_file, digest_json
 from datacomp.lifeline import die_with_parent
 from datacomp.problems import BadInput, Problem, raise_if_any
-from datacomp.reshard.faces import gather_faces
-from datacomp.reshard.index import TarIndex, identity, index_file, index_tar, tar_files
-from datacomp.reshard.plan import SHARD_SIZE, Plan, read_plan, write_plan
-from datacomp.reshard.write import SHARD, STATS, Job, is_finished, write_shard
+from datacomp.reshard.index import TarDirectory, TarIndex, stamp
+from datacomp.reshard.pack import PoolTars
+from datacomp.reshard.plan import SHARD_SIZE, Found, Plan, read_plan, write_plan
+from datacomp.reshard.space import require_space, writing
+from datacomp.reshard.write import PLACE, PLACES, SHARD, STATS, Job, is_finished, write_shard
 from datacomp.uids import Uids, find, read_subset, release, sort
 
-LAYOUT = 1
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+    from datacomp.pool import Pool
+
+LAYOUT = 2
 """Raised when the bytes that a subset gives change, so that shards of two versions are never mixed."""
 SAMPLE_IDS = "sample_ids.npy"
 META = "meta.json"
 MISSING = "missing.npy"
+INDEX = "index.npy"
 WORK = ".reshard"
+WORTH_PROCESSES = 256 << 20
+"""Bytes below which other processes take longer to start than the work takes."""
 Report = Callable[[str, float, float], None]
 
 
 def silent(what: str, done: float, total: float) -> None:
     """A report to nobody."""
+
+
+class Source(Protocol):
+    """Tars, and what tells where their samples lie. Passed to other processes."""
+
+    @property
+    def directory(self) -> Path:
+        """What a person knows the tars by."""
+
+    @property
+    def tars(self) -> Sequence[Path]:
+        """In the order in which their samples are copied."""
+
+    @property
+    def identity(self) -> Any:
+        """What names the tars in their present state, as json. `BadInput` names one that is gone."""
+
+    def prepare(self, subset: Uids, work: Path) -> Sequence[int]:
+        """Numbers of the tars for which `make` has to be called; `work` is a directory for whatever it takes."""
+
+    def make(self, work: Path, number: int) -> None:
+        """Index one tar; called in any process. `BadInput` says what is wrong with it."""
+
+    def read(self, work: Path, number: int) -> TarIndex:
+        """The index of one tar."""
 
 
 @dataclass(frozen=True)
@@ -67,48 +99,85 @@ class Resharded:
     """Samples left out because their image cannot be decoded, and so not be blurred."""
 
 
-def reshard(
-    shards: Path,
-    subset_file: Path,
-    out: Path,
-    *,
-    workers: int | None = None,
-    shard_size: int = SHARD_SIZE,
-    metadata: Path | None = None,
-    cache: Path | None = None,
-    report: Report = silent,
-) -> Resharded:
-    """Write the shards of a subset into `out`, or what is missing of them. With `metadata`, faces are blurred.
+def reshard(shards: Path, subset_file: Path, out: Path, *, cache: Path | None = None, **options: Any) -> Resharded:
+    """Write the shards of a subset into `out`, or what is missing of them, from a directory of tars.
 
-    `cache` keeps the indexes of the tars. `report` gets (what, done, in all). `BadInput` says what is wrong with
-    subset, tars, metadata or `out`.
+    `cache` keeps the indexes of the tars. For further options and errors see `reshard_from`.
     """
+    return reshard_from(TarDirectory.of(shards, cache or default_cache()), subset_file, out, **options)
+
+
+def reshard_pool(pool: Pool, subset_file: Path, out: Path, *, cache: Path | None = None, **options: Any) -> Resharded:
+    """As `reshard`, from the tars of an ingested pool: its pack says where the subset's samples are.
+
+    A sample that the pack has no image and caption of counts as missing.
+    """
+    return reshard_from(PoolTars.of(pool, cache or default_cache()), subset_file, out, **options)
+
+
+def source_of(shards: Path | None, pool: Path | None, cache: Path | None) -> Source:
+    """A directory of tars or those of an ingested pool, whichever is given. `BadInput` unless just one is."""
+    cache = cache or default_cache()
+    if shards is not None and pool is None:
+        return TarDirectory.of(shards, cache)
+    if pool is not None and shards is None:
+        from datacomp.pool import Pool
+
+        return PoolTars.of(Pool.open(pool), cache)
+    message = "samples come from a directory of tars or from an ingested pool"
+    raise BadInput.of("option-missing", message, hint="give either --shards DIR or --pool DIR")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a resharding is carried out."""
+
+    workers: int | None = None
+    """Processes; when None, all cores where that is worth it."""
+    shard_size: int = SHARD_SIZE
+    metadata: Path | None = None
+    """Directory of metadata with `face_bboxes`: faces are blurred."""
+    places: bool = False
+    """Also write `index.npy`: where every sample's image and caption lie, dtype `write.PLACE`."""
+    room: Callable[[int], None] = lambda needed: None
+    """Told the bytes that will be written before the disk's free space is looked at: may make room."""
+    report: Report = silent
+    """Gets (what, done, in all); may raise to stop the work."""
+
+
+def reshard_from(source: Source, subset_file: Path, out: Path, **options: Any) -> Resharded:
+    """Write the shards of a subset; `options` are fields of `Options`.
+
+    `BadInput` says what is wrong with subset, tars, metadata or `out`; `PlatformFault` that the disk is too small, full
+    or not writable. What is complete stays, and the next call goes on from there.
+    """
+    how = Options(**options)
     subset = read_subset(subset_file)
-    if not subset.size or shard_size < 1:
+    if not subset.size or how.shard_size < 1:
         raise BadInput.of("subset-empty", "there is nothing to write", where=str(subset_file))
-    tars = tar_files(shards)
-    mark = _mark(tars, subset_file, shard_size, metadata)
-    workers = workers or os.cpu_count() or 1
-    with _claimed(out, mark) as finished:
+    mark = _mark(source, subset_file, how)
+    with writing(out), _claimed(out, mark) as finished:
         if finished is not None:
             return finished
-        with _Run(tuple(tars), subset, out, shard_size, workers, cache or _default_cache(), report) as run:
-            made = run.carry_out(subset_file, metadata)
-        settings = {"input_dir": str(shards), "subset_file": str(subset_file), "apply_blur": metadata is not None}
-        _finish(out, mark, made, settings | {"shard_size": shard_size})
+        with _Run(source, subset, out, how) as run:
+            made = run.carry_out(subset_file)
+        settings = {"input_dir": str(source.directory), "subset_file": str(subset_file)}
+        more = {"apply_blur": how.metadata is not None, "shard_size": how.shard_size}
+        _finish(out, mark, made, settings | more)
         return made
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Where indexes of tars are kept for this user."""
     import platformdirs
 
     return platformdirs.user_cache_path("datacomp") / "tars"
 
 
-def _mark(tars: Sequence[Path], subset: Path, shard_size: int, metadata: Path | None) -> str:
+def _mark(source: Source, subset: Path, how: Options) -> str:
     """Names everything that the shards depend on."""
-    faces = [identity(path) for path in sorted(metadata.glob("*.parquet"))] if metadata else None
-    return digest_json([LAYOUT, [identity(tar) for tar in tars], digest_file(subset), shard_size, faces])
+    faces = [[path.name, *stamp(path)] for path in sorted(how.metadata.glob("*.parquet"))] if how.metadata else None
+    return digest_json([LAYOUT, source.identity, digest_file(subset), how.shard_size, faces, how.places])
 
 
 @contextmanager
@@ -148,28 +217,25 @@ def _finished(out: Path, mark: str) -> bool:
 
 @dataclass(frozen=True)
 class _Run:
-    tars: tuple[Path, ...]
+    source: Source
     subset: Uids
     out: Path
-    shard_size: int
-    workers: int
-    cache: Path
-    report: Report
+    how: Options
 
-    def carry_out(self, subset_file: Path, metadata: Path | None) -> Resharded:
+    @property
+    def work(self) -> Path:
+        return self.out / WORK
+
+    def carry_out(self, subset_file: Path) -> Resharded:
         """Index, plan, copy, count."""
-        self.cache.mkdir(parents=True, exist_ok=True)
+        stamps = tuple(stamp(tar) for tar in self.source.tars)
         self._index()
-        work = self.out / WORK
-        found = write_plan(work / "plan", self._indexes(), self.subset, lambda: release(self.subset))
+        found = write_plan(self.work / "plan", self._indexes(), self.subset, lambda: release(self.subset))
         missing = found.missing(self.subset)
-        plan = read_plan(work / "plan", self.shard_size)
-        blurred = unknown = 0
-        if metadata is not None:
-            faces, known = gather_faces(metadata, self.subset)
-            faces.save(work / "faces.npz")
-            blurred, unknown = _count_faces(faces.uids, plan), int((found.there & ~known).sum())
-        job = Job(self.tars, work / "plan", self.shard_size, self.out, work / "faces.npz" if metadata else None)
+        plan = read_plan(self.work / "plan", self.how.shard_size)
+        faces, blurred, unknown = self._faces(found, plan)
+        tars = tuple(self.source.tars)
+        job = Job(tars, stamps, self.work / "plan", self.how.shard_size, self.out, self.work, faces, self.how.places)
         self._write(job, plan)
         shutil.copyfile(subset_file, self.out / SAMPLE_IDS)
         if missing.size:
@@ -177,43 +243,75 @@ class _Run:
                 np.save(file, self.subset[missing], allow_pickle=False)
         shards = len(plan.begins) - 1
         written = sum(json.loads((self.out / STATS.format(n)).read_text())["successes"] for n in range(shards))
+        if self.how.places:
+            self._join_places(shards, written)
         counts = (found.processed, int(missing.size), found.twice, found.skipped, blurred, unknown)
         return Resharded(written, shards, *counts, plan.copies - written)
 
     def _index(self) -> None:
-        """Make the indexes that the cache lacks; all damaged tars are named at once."""
-        lacking = [tar for tar in self.tars if not index_file(tar, self.cache).is_file()]
+        """Make the indexes that are lacking; all tars that something is wrong with are named at once."""
+        lacking = self.source.prepare(self.subset, self.work)
         problems: list[Problem] = []
-        self.report("indexing", 0, len(lacking))
-        for done, outcome in enumerate(self._parallel(partial(_index_one, self.cache), lacking), 1):
+        self.how.report("indexing", 0, len(lacking))
+        volume = sum(stamp(self.source.tars[number])[0] for number in lacking)
+        index_one = partial(_index_one, self.source, self.work)
+        for done, outcome in enumerate(self._parallel(index_one, lacking, volume), 1):
             problems += outcome
-            self.report("indexing", done, len(lacking))
+            self.how.report("indexing", done, len(lacking))
         raise_if_any(problems)
 
     def _indexes(self) -> Iterator[TarIndex]:
-        for number, tar in enumerate(self.tars):
-            self.report("planning", number, len(self.tars))
-            yield index_tar(tar, self.cache)
+        tars = len(self.source.tars)
+        for number in range(tars):
+            self.how.report("planning", number, tars)
+            yield self.source.read(self.work, number)
+
+    def _faces(self, found: Found, plan: Plan) -> tuple[Path | None, int, int]:
+        """The file of the subset's faces, how many samples have some, and of how many that is not known."""
+        if self.how.metadata is None:
+            return None, 0, 0
+        from datacomp.reshard.faces import gather_faces
+
+        faces, known = gather_faces(self.how.metadata, self.subset)
+        faces.save(self.work / "faces.npz")
+        ordered = sort(np.ascontiguousarray(plan.rows["uid"]))
+        blurred = int((find(faces.uids, ordered) >= 0).sum())
+        return self.work / "faces.npz", blurred, int((found.there & ~known).sum())
 
     def _write(self, job: Job, plan: Plan) -> None:
         numbers = range(len(plan.begins) - 1)
         todo = [number for number in numbers if not is_finished(job, number)]
+        needed = plan.bytes(todo)
+        self.how.room(needed)
+        require_space(self.out, needed)
         done = plan.copies - int(np.diff(plan.begins)[todo].sum())
-        self.report("writing", done, plan.copies)
-        for number, problems in zip(todo, self._parallel(partial(write_shard, job), todo), strict=True):
-            raise_if_any(problems)
+        self.how.report("writing", done, plan.copies)
+        for number, _ in zip(todo, self._parallel(partial(write_shard, job), todo, needed), strict=True):
             done += int(plan.begins[number + 1] - plan.begins[number])
-            self.report("writing", done, plan.copies)
+            self.how.report("writing", done, plan.copies)
 
-    def _parallel(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        if min(self.workers, len(items)) <= 1:
-            return map(function, items)
-        return self._pool.map(function, items)
+    def _join_places(self, shards: int, written: int) -> None:
+        index = np.lib.format.open_memmap(self.out / INDEX, "w+", PLACE, (written,))
+        at = 0
+        for number in range(shards):
+            own = np.fromfile(self.work / PLACES.format(number), PLACE)
+            index[at : at + own.size] = own
+            at += own.size
+        index.flush()
+
+    def _parallel(self, function: Callable[[Any], Any], items: Sequence[Any], volume: int) -> Iterator[Any]:
+        """The function of each item, in order; `volume` is what there is to read or to write for them, in bytes."""
+        workers = self.how.workers or (os.cpu_count() or 1 if volume >= WORTH_PROCESSES else 1)
+        return map(function, items) if min(workers, len(items)) <= 1 else self._pool.map(function, items)
 
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
         """Fresh interpreters: a forked one may inherit locks that threads of this one hold."""
-        return ProcessPoolExecutor(self.workers, get_context("spawn"), partial(die_with_parent, parent=os.getpid()))
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        workers = self.how.workers or os.cpu_count() or 1
+        return ProcessPoolExecutor(workers, get_context("spawn"), partial(die_with_parent, parent=os.getpid()))
 
     def __enter__(self) -> Self:
         return self
@@ -223,17 +321,12 @@ class _Run:
             self._pool.shutdown(cancel_futures=True)
 
 
-def _index_one(cache: Path, tar: Path) -> tuple[Problem, ...]:
+def _index_one(source: Source, work: Path, number: int) -> tuple[Problem, ...]:
     try:
-        index_tar(tar, cache)
+        source.make(work, number)
     except BadInput as error:
         return error.problems
     return ()
-
-
-def _count_faces(uids: Uids, plan: Plan) -> int:
-    ordered = sort(np.ascontiguousarray(plan.rows["uid"]))
-    return int((find(uids, ordered) >= 0).sum())
 
 
 def _finish(out: Path, mark: str, made: Resharded, settings: dict[str, Any]) -> None:

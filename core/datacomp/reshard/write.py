@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import json
-import mmap
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datacomp.problems import BadInput, DatacompError, Problem
-from datacomp.reshard import tarbytes
-from datacomp.reshard.faces import Faces
-from datacomp.reshard.plan import read_plan
+from datacomp.reshard.index import Stamp, tar_changed, tar_missing
+from datacomp.reshard.plan import Plan, read_plan
+from datacomp.reshard.space import writing
+from datacomp.tars.entries import Window
+from datacomp.tars.samples import IMAGES, Sample, sample_at, uid_of
+from datacomp.tars.writer import Member, TarWriter, is_sorted
 from datacomp.uids import to_hex
+
+if TYPE_CHECKING:
+    from datacomp.reshard.faces import Faces
 
 SHARD = "{:08d}.tar"
 STATS = "{:08d}_stats.json"
-IMAGES = ("jpg", "jpeg", "png", "webp")
+PLACES = "{:08d}.places"
+PLACE = np.dtype(
+    [("shard", "<i4"), ("image_offset", "<i8"), ("image_size", "<i8"), ("text_offset", "<i8"), ("text_size", "<i8")]
+)
+"""The shard a sample lies in and the bytes of its image and caption there; -1 for a file that it has not."""
+ABSENT = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -30,11 +40,16 @@ class Job:
     """What the processes of one resharding share."""
 
     tars: tuple[Path, ...]
+    stamps: tuple[Stamp, ...]
+    """The tars' when they were indexed."""
     plan: Path
     shard_size: int
     out: Path
+    work: Path
     faces: Path | None
     """`Faces` to blur, saved; None to leave images as they are."""
+    places: bool
+    """Whether to note where images and captions end up: `PLACES` in `work`, dtype `PLACE`."""
 
 
 def is_finished(job: Job, number: int) -> bool:
@@ -42,104 +57,165 @@ def is_finished(job: Job, number: int) -> bool:
     return (job.out / STATS.format(number)).is_file() and (job.out / SHARD.format(number)).is_file()
 
 
-def write_shard(job: Job, number: int) -> tuple[Problem, ...]:
-    """Write a shard and its figures, whole or not at all; returns what is wrong with a source tar."""
+def write_shard(job: Job, number: int) -> None:
+    """Write a shard and its figures, whole or not at all. `BadInput` names a source tar, `PlatformFault` the disk."""
     path = job.out / SHARD.format(number)
-    temporary = path.with_suffix(".part")
-    try:
-        successes = _copy(job, number, temporary)
-    except DatacompError as error:
-        return error.problems
-    temporary.replace(path)
-    figures = job.out / STATS.format(number)
-    part = figures.with_suffix(".part")
-    part.write_text(json.dumps({"successes": successes}))
-    part.replace(figures)
-    return ()
+    with _complete(path) as part:
+        made = _Copy(job, number, part)
+        made.run()
+    if job.places:
+        with _complete(job.work / PLACES.format(number)) as part:
+            np.array(made.places, PLACE).tofile(part)
+    with _complete(job.out / STATS.format(number)) as part:
+        part.write_text(json.dumps({"successes": made.written}))
 
 
-def _copy(job: Job, number: int, path: Path) -> int:
-    plan = _plan(job.plan, job.shard_size)
-    copies = plan.shard(number)
-    rows = plan.rows[copies[0][0] : copies[-1][0] + 1]
-    names = to_hex(np.ascontiguousarray(rows["uid"]))
-    faces = _faces(job.faces).of(np.ascontiguousarray(rows["uid"])) if job.faces else {}
-    writer = tarbytes.TarWriter(path)
-    written = 0
-    try:
-        for place, row in _with_tar(job, rows):
-            members = _members(row, names[place], faces.get(place))
-            _, first, times = copies[place]
-            for copy in range(first, first + times if members else first):
-                writer.write_files(f"{names[place]}-{copy}", members)
-                written += 1
-    finally:
-        writer.close()
-    return written
+@contextmanager
+def _complete(path: Path) -> Iterator[Path]:
+    """A file beside the one to be written, which takes its name once it is whole, and goes when it is not."""
+    part = path.with_suffix(".part")
+    with writing(path):
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@dataclass
+class _Copy:
+    """The making of one shard."""
+
+    job: Job
+    number: int
+    path: Path
+    places: list[tuple[int, ...]] = field(default_factory=list)
+    """Where each image and caption went, dtype `PLACE`, if the job asks for that."""
+    written: int = 0
+    _shape: tuple[str, ...] = ()
+    _writer: TarWriter = field(init=False)
+
+    def run(self) -> None:
+        """Copy the plan's samples."""
+        plan = _plan(self.job.plan, self.job.shard_size)
+        copies = plan.shard(self.number)
+        rows = plan.rows[copies[0][0] : copies[-1][0] + 1]
+        uids = np.ascontiguousarray(rows["uid"])
+        names = to_hex(uids)
+        faces = _faces(self.job.faces).of(uids) if self.job.faces else {}
+        self._writer = TarWriter(self.path)
+        whole = False
+        try:
+            for place, tar, start, stop in _by_tar(self.job, rows):
+                _, first, times = copies[place]
+                for copy in range(first, first + times):
+                    self._copy(tar, names[place], copy, (start, stop), faces.get(place))
+            whole = True
+        finally:
+            self._writer.close(whole=whole)
+
+    def _copy(self, tar: _Tar, uid: str, copy: int, span: tuple[int, int], boxes: Any) -> None:
+        """Copy a sample under its key, unless it has faces and cannot be blurred."""
+        start, stop = span
+        try:
+            window = self._writer.load(tar.file, start, stop)
+            sample = sample_at(window, start, self._shape)
+        except ValueError as error:
+            raise tar_changed(tar.path, f"{uid} is not where it was: {error}") from error
+        if sample is None or sample.stop != stop or not _names(sample, uid):
+            raise tar_changed(tar.path, f"{uid} is not where it was")
+        self._shape = sample.shape
+        key = f"{uid}-{copy}"
+        if boxes is None and sample.plain and is_sorted(sample.shape):
+            self._writer.rename(sample, key)
+            if self.job.places:
+                base = self._writer.size - stop
+                self._note(
+                    {name: (base + at, size) for name, (at, size) in zip(sample.shape, sample.places, strict=True)}
+                )
+        else:
+            members = _members(window, sample, boxes)
+            self._writer.drop(window, start)
+            if not members:
+                return
+            self._note(self._writer.write_files(key, members))
+        self.written += 1
+
+    def _note(self, files: dict[str, tuple[int, int]]) -> None:
+        image = next((files[name] for name in IMAGES if name in files), ABSENT)
+        self.places.append((self.number, *image, *files.get("txt", ABSENT)))
 
 
 @lru_cache(1)
-def _plan(path: Path, shard_size: int) -> Any:
+def _plan(path: Path, shard_size: int) -> Plan:
     return read_plan(path, shard_size)
 
 
 @lru_cache(1)
 def _faces(path: Path) -> Faces:
+    from datacomp.reshard.faces import Faces
+
     return Faces.load(path)
 
 
 @dataclass(frozen=True)
-class _Row:
-    tar: mmap.mmap
+class _Tar:
+    file: int
     path: Path
-    start: int
-    stop: int
 
 
-def _with_tar(job: Job, rows: Any) -> Iterator[tuple[int, _Row]]:
-    """Each row's place with the tar that it lies in, mapped; rows of one tar stand together."""
+def _by_tar(job: Job, rows: Any) -> Iterator[tuple[int, _Tar, int, int]]:
+    """Each row's place with the tar that it lies in and its bytes there; rows of one tar stand together."""
     numbers = rows["tar"]
     begins = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(rows)]
     starts, stops = rows["start"].tolist(), rows["stop"].tolist()
     for begin, end in pairwise(begins):
-        path = job.tars[int(numbers[begin])]
-        with _mapped(path) as tar:
+        with _opened(job, int(numbers[begin])) as tar:
             for place in range(begin, end):
-                yield place, _Row(tar, path, starts[place], stops[place])
+                yield place, tar, starts[place], stops[place]
 
 
 @contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
+def _opened(job: Job, number: int) -> Iterator[_Tar]:
+    path = job.tars[number]
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
-            yield tar
-    except (FileNotFoundError, ValueError) as error:
-        raise _changed(path, str(error)) from error
+        file = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise tar_missing(path, error) from error
+    try:
+        status = os.fstat(file)
+        if (status.st_size, status.st_mtime_ns) != job.stamps[number]:
+            raise tar_changed(path, "it was written again after it was indexed")
+        yield _Tar(file, path)
+    finally:
+        os.close(file)
 
 
-def _members(row: _Row, uid: str, boxes: Any) -> tuple[tarbytes.Member, ...]:
+def _names(sample: Sample, uid: str) -> bool:
+    """Whether a sample's json names the uid."""
+    digits = uid.encode()
+    return digits in (sample.json or b"") or (uid_of(sample.json) or b"").lower() == digits
+
+
+def _members(window: Window, sample: Sample, boxes: Any) -> Sequence[Member]:
     """A sample's files, sorted by extension as webdataset writes them; nothing when its faces cannot be blurred."""
-    found = sorted(tarbytes.entries(row.tar, row.start, row.stop), key=lambda entry: entry.extension)
-    if not found or found[-1].stem != found[0].stem or max(entry.stop for entry in found) != row.stop:
-        raise _changed(row.path, f"{uid} is not where it was")
-    members = [tarbytes.Member(e.extension, row.tar[e.data : e.data + e.size]) for e in found]
-    return _blurred(members, boxes) if boxes is not None else tuple(members)
+    files = zip(sample.shape, sample.places, strict=True)
+    members = sorted(Member(extension, window.bytes(*place)) for extension, place in files)
+    return members if boxes is None else _blurred(members, boxes)
 
 
-def _blurred(members: list[tarbytes.Member], boxes: Any) -> tuple[tarbytes.Member, ...]:
+def _blurred(members: Sequence[Member], boxes: Any) -> Sequence[Member]:
     from datacomp.reshard.blur import blur_faces
 
-    image = next((member for member in members if member.extension in IMAGES), None)
+    image = next((member for member in members if member.extension in BLURRED), None)
     if image is None:
-        return tuple(members)
+        return members
     try:
         blurred = blur_faces(bytes(image.data), boxes)
     except (OSError, ValueError):
         return ()  # an image that cannot be decoded cannot be blurred, and must not be handed on with its faces
     rest = [member for member in members if member is not image]
-    return tuple(sorted([*rest, tarbytes.Member("webp", blurred)], key=lambda member: member.extension))
+    return sorted([*rest, Member("webp", blurred)])
 
 
-def _changed(path: Path, why: str) -> BadInput:
-    hint = "restore the tar, or start again in an empty directory"
-    return BadInput.of("tar-changed", f"the tar has changed: {why}", where=str(path), hint=hint)
+BLURRED = ("jpg", "jpeg", "png", "webp")

@@ -7,9 +7,14 @@ them have an image is known where the images are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from datacomp.messages import REPORT_FILE, SUBSET_FILE, Progress, SubsetResult
 from datacomp.scales import REHEARSAL_BATCH, REHEARSAL_STEPS
 from datacomp.uids import read_subset, write_subset
+from datacomp_worker.settings import CacheSettings
+from datacomp_worker.shard_cache import ShardCache
 from datacomp_worker.stages.base import StageContext, StageOutput
 from datacomp_worker.stages.pools import board_pool
 from datacomp_worker.subsets import Selection, SubsetShards, materialise
@@ -21,8 +26,8 @@ REHEARSAL_SAMPLES = REHEARSAL_STEPS * REHEARSAL_BATCH
 def run(context: StageContext) -> StageOutput:
     """Drop what has no image here, write the rest as `subset.npy`, copy its samples into shards."""
     if board_pool(context).manifest.tars:
-        selection, shards = shards_of(context)
-        count = shards.shards
+        with shards_of(context) as (selection, shards):
+            count = shards.shards
     else:
         uids = read_subset(context.input(SUBSET_FILE))
         selection, count = Selection(uids, unavailable=int(uids.size)), 0
@@ -41,8 +46,9 @@ def run(context: StageContext) -> StageOutput:
     return StageOutput(result, {SUBSET_FILE: uids_file, REPORT_FILE: report})
 
 
-def shards_of(context: StageContext) -> tuple[Selection, SubsetShards]:
-    """The selection that the latest `subset.npy` stands for, and its shards in this host's scratch."""
+@contextmanager
+def shards_of(context: StageContext) -> Iterator[tuple[Selection, SubsetShards]]:
+    """The selection that the latest `subset.npy` stands for, and its shards, which stay while the context lasts."""
     pool = board_pool(context)
     uids = read_subset(context.input(SUBSET_FILE))
     selection = clip.pool_rows(pool, uids, limit=REHEARSAL_SAMPLES if context.job.rehearsal else None)
@@ -50,5 +56,6 @@ def shards_of(context: StageContext) -> tuple[Selection, SubsetShards]:
     def report(done: int, total: int) -> None:
         context.report.progress(Progress(done=done, total=total, unit="samples"))
 
-    shards = materialise(pool, selection, context.scratch, report=report, check=context.report.check)
-    return selection, shards
+    cache = ShardCache(context.scratch, CacheSettings().subset_cache_bytes)
+    with materialise(pool, selection, cache, report=report, check=context.report.check) as shards:
+        yield selection, shards

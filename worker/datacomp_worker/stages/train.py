@@ -18,21 +18,21 @@ def run(context: StageContext) -> StageOutput:
     scale = get_scale(context.job.board.scale)
     if context.job.rehearsal:
         scale = rehearsal_of(scale)
-    selection, shards = shards_of(context)
-    _require_same(context, selection)
-    start = time.monotonic()
-    trained = clip.train(
-        selection,
-        scale,
-        context.job.seed,
-        shards=shards,
-        workdir=context.workspace / "training",
-        report=context.report,
-        device=context.device,
-        gpus=context.gpus,
-        resume=context.resume,
-    )
-    seconds = time.monotonic() - start
+    with shards_of(context) as (selection, shards):
+        _require_same(context, selection)
+        start = time.monotonic()
+        trained = clip.train(
+            selection,
+            scale,
+            context.job.seed,
+            shards=shards,
+            workdir=context.workspace / "training",
+            report=context.report,
+            device=context.device,
+            gpus=context.gpus,
+            resume=context.resume,
+        )
+        seconds = time.monotonic() - start
     share = 1 - trained.resumed_from / scale.checkpoints
     result = TrainResult(
         samples_seen=trained.samples_seen,

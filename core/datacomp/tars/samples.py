@@ -1,0 +1,160 @@
+"""The samples of a tar: files in a row that share a stem, and the uid that their json names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from datacomp.tars.entries import BLOCK, Entry, Window, entries
+
+IMAGES = ("jpg", "png", "jpeg", "webp")
+"""Extensions in the order in which open_clip's reader prefers them."""
+Shape = tuple[str, ...]
+"""The extensions of a sample's files, in their order and in lower case."""
+
+
+class Sample(NamedTuple):
+    """One sample. Offsets are bytes of the tar."""
+
+    start: int
+    """Where its first header begins, extended ones included."""
+    stop: int
+    """Where the header after its last file begins."""
+    size: int
+    """Bytes of its files together."""
+    stem: bytes
+    shape: Shape
+    places: Sequence[tuple[int, int]]
+    """Offset and size of each file."""
+    json: bytes | bytearray | None
+    """Its first json."""
+    plain: bool
+    """Whether there is one header to each file, and nothing else."""
+
+    def place(self, extension: str) -> tuple[int, int] | None:
+        """Offset and size of the file of that extension."""
+        return self.places[self.shape.index(extension)] if extension in self.shape else None
+
+    def image(self) -> tuple[int, int] | None:
+        """Offset and size of the file that a reader takes for the image."""
+        return next((self.place(extension) for extension in IMAGES if extension in self.shape), None)
+
+
+def samples(tar: Window, offset: int = 0) -> Iterator[Sample]:
+    """The samples from an offset on, at which one begins. ValueError when the tar is damaged there.
+
+    Most samples have the same files as the one before, in plain headers: `_alike` takes those apart quickly and leaves
+    all else to the reading of header by header.
+    """
+    shape: Shape = ()
+    last: Sample | None = None
+    while offset < tar.size:
+        sample = _alike(tar, offset, shape) if shape else None
+        if last is not None:
+            if sample is not None and sample.stem != last.stem:
+                yield last
+            else:  # the last one may go on
+                offset, sample = last.start, None
+        if sample is None:
+            whole = _any(tar, offset)
+            if whole is None:
+                return
+            yield whole
+            shape, last, offset = whole.shape, None, whole.stop
+        else:
+            last, offset = sample, sample.stop
+    if last is not None:
+        yield last
+
+
+def sample_at(tar: Window, offset: int, shape: Shape = ()) -> Sample | None:
+    """The sample at an offset, quickly if it has this shape. ValueError as `samples`; None at the tar's end."""
+    sample = _alike(tar, offset, shape) if shape else None
+    if sample is not None and sample.stop < tar.size:
+        at = tar.find(sample.stop, min(BLOCK, tar.size - sample.stop))
+        rest = tar.content[at : at + BLOCK]
+        plain = rest[156:157] == b"0" and rest[257:262] == b"ustar" and not rest[345]
+        if any(rest) and (not plain or rest.startswith(sample.stem + b".")):
+            sample = None  # it may go on
+    return sample or _any(tar, offset)
+
+
+def _any(tar: Window, offset: int) -> Sample | None:
+    """The next sample; another file of an extension that is there begins another one. None at the end."""
+    files: list[Entry] = []
+    seen: set[str] = set()
+    for entry in entries(tar, offset):
+        if files and (entry.stem != files[0].stem or entry.extension in seen):
+            break
+        files.append(entry)
+        seen.add(entry.extension)
+    if not files:
+        return None
+    about = next((tar.bytes(file.data, file.size) for file in files if file.extension == "json"), None)
+    stem, shape = files[0].stem.encode("utf-8", "surrogateescape"), tuple(file.extension for file in files)
+    size, places = sum(file.size for file in files), [(file.data, file.size) for file in files]
+    plain = sum(file.stop - file.data + BLOCK for file in files) == files[-1].stop - files[0].start
+    return Sample(files[0].start, files[-1].stop, size, stem, shape, places, about, plain)
+
+
+_PLAIN = b"0" + bytes(100) + b"ustar"
+"""A plain file's header from its type on: no link, and the format's mark."""
+
+
+@lru_cache
+def _endings(shape: Shape) -> tuple[bytes, ...]:
+    return tuple(b".%b\0" % extension.encode() for extension in shape)
+
+
+def _alike(tar: Window, offset: int, shape: Shape) -> Sample | None:
+    """The sample at an offset if it has this shape, in plain headers. It may go on behind them."""
+    content, at, end = tar.content, offset - tar.begin, tar.size
+    start, stem, about, total = offset, b"", None, 0
+    places = []
+    for ending in _endings(shape):
+        if at < 0 or at + BLOCK > len(content):
+            if offset + BLOCK > end:
+                return None
+            at = tar.find(offset, BLOCK)
+            content = tar.content
+        if not stem:
+            stem = bytes(content[at : content.find(b".", at, at + 100)])
+        digits = content[at + 124 : at + 135]
+        name_and_kind = content.startswith(stem + ending, at) and content.startswith(_PLAIN, at + 156)
+        if not name_and_kind or content[at + 345] or not digits.isdigit():
+            return None
+        offset, at, size = offset + BLOCK, at + BLOCK, int(digits, 8)
+        places.append((offset, size))
+        if ending == b".json\0":
+            about = content[at : at + size] if at + size <= len(content) else tar.bytes(offset, size)
+        step = (size + BLOCK - 1) // BLOCK * BLOCK
+        offset, at, total = offset + step, at + step, total + size
+    if offset > end or not stem.isalnum():
+        return None
+    return Sample(start, offset, total, stem, shape, places, about, True)
+
+
+_FIRST = re.compile(rb'\{"uid": "([0-9a-fA-F]{32})"').match
+_LATER = re.compile(rb'\{[^{]*?[ ,]"uid": "([0-9a-fA-F]{32})"').match
+_HEX = re.compile(r"[0-9a-fA-F]{32}").fullmatch
+
+
+def uid_of(about: bytes | bytearray | None) -> bytes | None:
+    """The uid that a sample's json names, as hex digits; None without one that can be a uid.
+
+    Where the key stands once, and before any inner object, it is the object's own: quotation marks inside
+    strings are escaped. All else is read as json.
+    """
+    if about is None:
+        return None
+    found = _FIRST(about) or _LATER(about)
+    if found and about.endswith(b"}") and about.find(b'"uid"', found.end()) < 0:
+        return bytes(found[1])
+    try:
+        uid = json.loads(about)["uid"]
+        return uid.encode() if _HEX(uid) else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,135 @@
+"""Writing tars whose bytes depend on nothing but what is written: no times, no owners of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from datacomp.tars.entries import BLOCK, Window
+from datacomp.tars.samples import Sample
+
+RECORD = 20 * BLOCK
+"""Tars end padded to this size."""
+BUFFER = 1 << 20
+
+
+class Member(NamedTuple):
+    """One file of a sample."""
+
+    extension: str
+    data: bytes | memoryview
+
+
+class TarWriter:
+    """A tar in the making. Samples are read from other tars right into the buffer that is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._buffer = bytearray(BUFFER)
+        self._view = memoryview(self._buffer)
+        self._used = 0
+        self._written = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tar so far."""
+        return self._written + self._used
+
+    def load(self, file: int, start: int, stop: int) -> Window:
+        """Add bytes `start` to `stop` of another tar; a window on them, good until more is added.
+
+        ValueError when that tar is shorter. `rename` must follow, or `drop`.
+        """
+        size = stop - start
+        self._reserve(size)
+        at = self._used
+        if os.preadv(file, [self._view[at : at + size]], start) != size:
+            raise ValueError(f"the tar ends before byte {stop}")
+        self._used += size
+        return Window(file, begin=start - at, content=self._buffer, size=stop)
+
+    def rename(self, sample: Sample, key: str) -> None:
+        """Give the sample loaded last new headers under another key. It must be plain."""
+        at = self._used - (sample.stop - sample.start) - sample.start
+        name, weight = key.encode(), sum(key.encode())
+        for extension, (data, size) in zip(sample.shape, sample.places, strict=True):
+            begin, end = data + at, data + at + size
+            self._buffer[begin - BLOCK : begin] = _ustar(name, weight, extension, size)
+            self._buffer[end : end + -size % BLOCK] = _ZEROS[: -size % BLOCK]
+
+    def drop(self, window: Window, start: int) -> None:
+        """Take back what was loaded last, from byte `start` of the other tar on."""
+        self._used = start - window.begin
+
+    def write_files(self, key: str, members: Sequence[Member]) -> dict[str, tuple[int, int]]:
+        """Write a sample's files in this order; returns offset and size of each by its extension."""
+        places: dict[str, tuple[int, int]] = {}
+        name, weight = key.encode(), sum(key.encode())
+        for member in members:
+            size = len(member.data)
+            places[member.extension] = (self.size + BLOCK, size)
+            self._add(_ustar(name, weight, member.extension, size))
+            self._add(member.data)
+            self._add(_ZEROS[: -size % BLOCK])
+        return places
+
+    def close(self, *, whole: bool = True) -> None:
+        """End the tar with zeros, as tars end; or leave off where it is."""
+        try:
+            if whole:
+                self._add(bytes(2 * BLOCK + -(self.size + 2 * BLOCK) % RECORD))
+                self._flush()
+        finally:
+            os.close(self._file)
+
+    def _add(self, data: bytes | memoryview) -> None:
+        self._reserve(len(data))
+        self._buffer[self._used : self._used + len(data)] = data
+        self._used += len(data)
+
+    def _reserve(self, size: int) -> None:
+        if self._used + size > len(self._buffer):
+            self._flush()
+            if size > len(self._buffer):
+                self._buffer = bytearray(size)
+                self._view = memoryview(self._buffer)
+
+    def _flush(self) -> None:
+        done = 0
+        while done < self._used:  # a disk that fills up takes a part before it refuses
+            done += os.write(self._file, self._view[done : self._used])
+        self._written += self._used
+        self._used = 0
+
+
+@lru_cache
+def is_sorted(shape: tuple[str, ...]) -> bool:
+    """Whether a sample's files stand as webdataset writes them: sorted by extension."""
+    return list(shape) == sorted(shape)
+
+
+def _ustar(key: bytes, weight: int, extension: str, size: int) -> bytes:
+    """A ustar header of a plain file: mode 0444, owner 0, time 0. `weight` is the sum of the key's bytes."""
+    ending, own = _ending(extension)
+    digits = b"%011o" % size
+    name = key + ending
+    if len(name) > 100 or size >= 8**11:
+        raise ValueError(f"{name.decode()} of {size} bytes does not fit a ustar header")
+    checksum = _CONSTANT + weight + own + sum(digits)
+    return b"".join((name.ljust(100, b"\0"), _OWNER, digits, _TIME, b"%06o\0 " % checksum, _REST))
+
+
+@lru_cache
+def _ending(extension: str) -> tuple[bytes, int]:
+    ending = f".{extension}".encode()
+    return ending, sum(ending)
+
+
+_ZEROS = bytes(BLOCK)
+_OWNER = b"0000444\0" + b"0000000\0" * 2
+_TIME = b"\x0000000000000\0"
+_REST = (b"0" + bytes(100) + b"ustar\x0000" + b"bigdata".ljust(32, b"\0") * 2 + b"0000000\0" * 2).ljust(356, b"\0")
+_CONSTANT = sum(_OWNER) + sum(_TIME) + 8 * ord(" ") + sum(_REST)
