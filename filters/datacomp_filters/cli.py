@@ -57,8 +57,12 @@ def near(
     features: Annotated[Path | None, typer.Option(help="Features of the evaluation images (npz).")] = None,
     suite: Annotated[Path | None, typer.Option(help="Directory of a suite that has eval_features.npz.")] = None,
     feature: Annotated[str, typer.Option(help="Which feature is compared.")] = "l14_img",
+    floor: Annotated[float, typer.Option(help="Cosine from which nearness is told; lower takes longer.")] = 0.8,
 ) -> None:
-    """Add each row's cosine to the nearest evaluation image, so that rules may say `not near(eval)`."""
+    """Add each row's cosine to the nearest evaluation image, so that rules may say `not near(eval)`.
+
+    Rows that are near no image by the floor all get the number just below it.
+    """
     from datacomp_filters.neardup.evaluation import add_similarity
 
     source = features or suite
@@ -66,5 +70,11 @@ def near(
         hint = "--features EVAL.npz, or --suite DIR"
         raise BadInput.of("eval-features-missing", "nothing says what the evaluation images look like", hint=hint)
     with counting("near", "rows") as report:
-        digest = add_similarity(directory, source, feature, report)
-    console.print(f"added eval_similarity; the pool's digest is now {digest[:16]}")
+        added = add_similarity(directory, source, feature, report, floor=floor)
+    console.print(f"added eval_similarity; the pool's digest is now {added.digest[:16]}")
+    low, high = added.recall.interval()
+    console.print(
+        f"{added.near:,} rows at {floor:g} or nearer; recall {added.recall.rate:.4f} ({low:.4f} to {high:.4f}, 95%),"
+        f" measured on {added.recall.sampled:,} rows",
+        highlight=False,
+    )

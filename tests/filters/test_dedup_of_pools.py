@@ -10,9 +10,10 @@ from datacomp.filtering import load_filter, score_pool, select
 from datacomp.pool import Pool, ingest
 from datacomp.problems import BadInput
 from datacomp.uids import read_subset, write_subset
-from datacomp_filters.neardup import over_pool
+from datacomp_filters.neardup import cells, over_pool
 from datacomp_filters.neardup.command import run_dedup
-from datacomp_filters.neardup.evaluation import add_similarity
+from datacomp_filters.neardup.evaluation import Images, add_similarity
+from datacomp_filters.neardup.rows import Rows
 
 ROWS, WIDTH = 600, 768
 SCORE = "clip_l14_similarity_score"
@@ -96,6 +97,29 @@ def test_without_faiss_there_is_a_hint(crawl: Pool, monkeypatch: pytest.MonkeyPa
         select(crawl, None, "dedup()")
 
 
+def test_nearness_found_in_cells_is_that_of_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "ROWS_PER_CELL", 100)
+    rng = np.random.default_rng(3)
+    images = rng.standard_normal((900, 64)) + rng.standard_normal((9, 64))[np.arange(900) % 9]
+    rows = rng.standard_normal((2000, 64)) + rng.standard_normal((9, 64))[np.arange(2000) % 9]
+    rows[:700] = images[rng.integers(0, 900, 700)] + 0.9 * rng.uniform(size=(700, 1)) * rng.standard_normal((700, 64))
+    rows[5] = 0
+    rows[6:40] = images[7] + 0.1 * rng.standard_normal((34, 64))
+    rows, images = rows.astype(np.float16), images.astype(np.float16)
+    made = Images.of(Rows.of(images), 0.8)
+    assert len(made.centroids) == 9
+    found = made.nearest_cosine(Rows.of(rows))
+    wide, others = rows.astype(np.float64), images.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    best = (wide @ others.T / np.linalg.norm(others, axis=1)).max(axis=1)
+    assert np.isnan(found[5])
+    assert (best >= 0.8).sum() > 350
+    np.testing.assert_allclose(found, np.maximum(best, 0.8), rtol=1e-6)
+    backwards = made.nearest_cosine(Rows.of(np.ascontiguousarray(rows[::-1])))[::-1]
+    assert found.tobytes() == backwards.tobytes()
+
+
 def test_rows_near_evaluation_images_are_told(tmp_path: Path) -> None:
     Copies(rows=100, shards=2).write(tmp_path / "pool")
     pool = ingest(tmp_path / "pool", processes=1)
@@ -105,22 +129,31 @@ def test_rows_near_evaluation_images_are_told(tmp_path: Path) -> None:
     file = tmp_path / "eval_features.npz"
     np.savez(file, l14_img=images.astype(np.float32))
     before = pool.manifest.digest
-    assert (
-        add_similarity(pool.directory, tmp_path, "l14_img") == add_similarity(pool.directory, file, "l14_img") != before
-    )
+    first, added = (add_similarity(pool.directory, source, "l14_img") for source in (tmp_path, file))
     pool = Pool.open(pool.directory)
+    assert first.digest == added.digest == pool.manifest.digest != before
+    assert (added.near, added.recall.removed, added.recall.missed) == (4, 4, 0)
     x = images.astype(np.float16).astype(np.float64)
     lengths = np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(x, axis=1)
     with np.errstate(invalid="ignore"):
         cosines = (rows @ x.T / lengths).max(axis=1)
-    np.testing.assert_allclose(pool.column("eval_similarity"), cosines, rtol=1e-6)
+    floor = np.nextafter(np.float32(0.8), np.float32(0))
+    np.testing.assert_allclose(pool.column("eval_similarity"), np.maximum(cosines, floor), rtol=1e-6)
+    with pytest.raises(BadInput, match=r"nearness above 0\.8 only"):
+        select(pool, None, "near(eval, 0.5)")
     near = select(pool, None, "near(eval, 0.95)").counts
     assert set(np.flatnonzero(near)) == {10, 11, 60, 61}
     assert np.array_equal(select(pool, None, "not near(eval, threshold=0.95)").counts, ~near)
+    add_similarity(pool.directory, file, "l14_img", floor=0)
+    whole = Pool.open(pool.directory)
+    np.testing.assert_allclose(whole.column("eval_similarity"), np.maximum(cosines, 0), rtol=1e-6, atol=1e-30)
+    assert np.array_equal(select(whole, None, "near(eval, 0.95)").counts, near)
     for name, content in (("other", {"b32_img": images}), ("narrow", {"l14_img": images[:, :9]})):
         np.savez(tmp_path / f"{name}.npz", **content)
         with pytest.raises(BadInput, match="eval-features"):
             add_similarity(pool.directory, tmp_path / f"{name}.npz", "l14_img")
+    with pytest.raises(BadInput, match="near-floor"):
+        add_similarity(pool.directory, file, "l14_img", floor=1)
     (tmp_path / "text.npz").write_text("no")
     with pytest.raises(BadInput, match="eval-features-format"):
         add_similarity(pool.directory, tmp_path / "text.npz", "l14_img")

@@ -70,15 +70,25 @@ def build(sketches: Sketches, by_uid: Indices, threshold: float, tick: Tick = un
     """Train centroids on a sample of the usable rows `by_uid`, in uid order, and give these rows their cells, so that
     rows whose cosine is at least `threshold` share one. Depends neither on the order of rows nor on threads. `tick`
     hears of rows."""
-    count = max(1, round(min(len(by_uid) / ROWS_PER_CELL, math.sqrt(len(by_uid)))))
-    if count == 1:
-        nearest = np.full((len(sketches.points), 1), -1, np.int32)
-        nearest[by_uid, 0] = 0
-        return Cells(np.zeros((1, WIDTH), np.int16), nearest)
+    count = round(min(len(by_uid) / ROWS_PER_CELL, math.sqrt(len(by_uid))))
+    if count <= 1:
+        return one_cell(len(sketches.points), by_uid)
     sample = np.random.default_rng(SEED).choice(len(by_uid), min(len(by_uid), count * SAMPLE_PER_CELL), replace=False)
     centroids = train(sketches.points[by_uid[np.sort(sample)]].astype(np.float32), count)
+    return place(sketches, by_uid, centroids, threshold, tick)
+
+
+def one_cell(count: int, rows: Indices) -> Cells:
+    """All of the given rows, of `count`, in one cell."""
+    nearest = np.full((count, 1), -1, np.int32)
+    nearest[rows, 0] = 0
+    return Cells(np.zeros((1, WIDTH), np.int16), nearest)
+
+
+def place(sketches: Sketches, rows: Indices, centroids: Whole, threshold: float, tick: Tick = unheard) -> Cells:
+    """The given rows in the cells around `centroids`, so that rows whose cosine is at least `threshold` share one."""
     slack = DEVIATIONS * SCALE * math.sqrt((2 - 2 * threshold) / WIDTH)
-    return Cells(centroids, assign(sketches, by_uid, centroids, slack, tick))
+    return Cells(centroids, assign(sketches, rows, centroids, slack, tick))
 
 
 def train(points: Single, count: int) -> Whole:
@@ -124,7 +134,7 @@ def assign(
     nearest = np.full((len(sketches.points), min(MOST_CELLS, len(centroids))), -1, np.int32)
     size = max(1, PRODUCTS // len(centroids))
 
-    def place(start: int) -> int:
+    def fill(start: int) -> int:
         index = rows[start : start + size]
         close = nearness(sketches.left(index), factor)
         own = close.argmax(axis=1)
@@ -138,6 +148,6 @@ def assign(
         nearest[index[row[taken]], choice[taken]] = cell[taken]
         return len(index)
 
-    for done in spread(place, range(0, len(rows), size)):
+    for done in spread(fill, range(0, len(rows), size)):
         tick(done)
     return nearest

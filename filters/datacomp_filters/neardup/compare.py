@@ -36,6 +36,21 @@ def tiles_among(rows: Indices) -> Iterator[Tile]:
         yield from tiles_between(mine, rows[i + SIDE :])
 
 
+def margin(width: int) -> float:
+    """Bound on the error of a float32 cosine: rounding of d products and sums and of both unit rows."""
+    return (width + 16) * 2.0**-23
+
+
+def exact_cosines(left: Rows, i: Indices, right: Rows, j: Indices) -> npt.NDArray[np.float64]:
+    """Cosines of the pairs (left[i], right[j]), from exact products and lengths."""
+    found = np.empty(len(i))
+    for start in range(0, len(i), VERIFY_BLOCK):
+        a, b = i[start : start + VERIFY_BLOCK], j[start : start + VERIFY_BLOCK]
+        products = np.einsum("ij,ij->i", left.exact(a), right.exact(b))
+        found[start : start + VERIFY_BLOCK] = products / (np.sqrt(left.squares[a]) * np.sqrt(right.squares[b]))
+    return found
+
+
 @dataclass(frozen=True)
 class Comparer:
     """Decides whether cosine(a, b) >= threshold."""
@@ -46,8 +61,8 @@ class Comparer:
 
     @property
     def margin(self) -> float:
-        """Bound on the error of a float32 cosine: rounding of d products and sums and of both unit rows."""
-        return float((self.rows.features.shape[1] + 16) * 2.0**-23)
+        """Bound on the error of a float32 cosine."""
+        return margin(self.rows.features.shape[1])
 
     def near_pairs(self, tiles: Iterable[Tile]) -> Iterator[tuple[Indices, Indices]]:
         """Near pairs (a row of the left, one of the right) tile by tile, each tile on a thread."""
