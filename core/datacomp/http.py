@@ -23,10 +23,11 @@ RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between tries of a request that may be sent again."""
 UPLOAD_DELAYS = (*RETRY_DELAYS, 8.0, 15.0, 30.0, 30.0)
 """Seconds between tries of an upload that gets no further: a minute and a half, so that a server may restart."""
+LONGEST_WAIT = 60.0
 PIECE = 8 << 20
 """Bytes of a file in one request."""
-BUSY = frozenset({423, 502, 503, 504})
-"""Statuses after which the same request may succeed."""
+BUSY = frozenset({423, 429, 502, 503, 504})
+"""Statuses after which the same piece may be taken."""
 
 
 class Refused(BadInput):
@@ -39,6 +40,9 @@ class Refused(BadInput):
 
 class _TryAgain(Exception):
     """The server cannot take a piece just now, or is further than we thought."""
+
+    wait = 0.0
+    """Seconds for which it asks to be left alone."""
 
 
 class ServerLink:
@@ -103,7 +107,7 @@ class ServerLink:
                 if delay is None:
                     raise self._interrupted(error, max(best, 0), size) from error
                 offset = None
-                time.sleep(delay)
+                time.sleep(max(delay, error.wait) if isinstance(error, _TryAgain) else delay)
                 continue
             if report:
                 report(offset, size)
@@ -137,7 +141,10 @@ class ServerLink:
 
     def _offset_of(self, response: httpx.Response) -> int:
         if response.status_code in BUSY or _codes(response) & {"upload-offset", "upload-cut"}:
-            raise _TryAgain(str(_problems(response)[0]))
+            again = _TryAgain(str(_problems(response)[0]))
+            asked = response.headers.get("Retry-After", "")
+            again.wait = min(float(asked), LONGEST_WAIT) if asked.isascii() and asked.isdigit() else 0.0
+            raise again
         self._accept(response)
         reached = response.headers.get("Upload-Offset", "")
         if not (reached.isascii() and reached.isdigit()):

@@ -155,6 +155,14 @@ def test_an_upload_that_gets_no_further_says_how_far_it_is(scripted: Scripted, t
     assert len(scripted.requests) < 10
 
 
+def test_a_server_that_asks_for_a_pause_gets_it(scripted: Scripted, ten: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(http.time, "sleep", slept.append)
+    scripted.answers = [at(8, 200), (429, b"", {"Retry-After": "7"}), at(8, 200), at(10)]
+    ServerLink(scripted.url).upload_pieces("/u", ten)
+    assert slept == [7]
+
+
 def test_an_upload_that_is_refused_is_not_tried_again(scripted: Scripted, ten: Path) -> None:
     for answers, error, code in (
         ([(410, b"")], Refused, "upload-too-late"),

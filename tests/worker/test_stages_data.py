@@ -9,6 +9,7 @@ import pytest
 from boxed import require_bubblewrap
 from small_pool import SmallPool
 
+from datacomp import bitmap
 from datacomp import uids as u
 from datacomp.commands.filter import run_filter
 from datacomp.digests import digest_bytes, digest_file
@@ -118,6 +119,21 @@ def test_uids_become_the_canonical_subset(bench: Bench, pool: Pool, tmp_path: Pa
     assert done.result.unavailable == 4
     assert bench.notes.said[-1].done == bench.notes.said[-1].total == 120
     assert "uids.npy: 120 rows" in bench.notes.text
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_bitmap_becomes_just_what_its_npy_becomes(bench: Bench, pool: Pool, tmp_path: Path, times: int) -> None:
+    subset = np.repeat(np.asarray(pool.sorted_uids)[::2], times)
+    plain, small = tmp_path / "s.npy", tmp_path / "s.bitmap"
+    u.write_subset(plain, subset)
+    assert bitmap.write(small, subset, pool)
+    one, other = (bench.run(Stage.VALIDATE, SubmissionKind.UIDS, path, path.name) for path in (plain, small))
+    assert one.result == other.result
+    assert one.files["subset.npy"].read_bytes() == other.files["subset.npy"].read_bytes() == plain.read_bytes()
+    damaged = small.read_bytes()[:-1]
+    with pytest.raises(BadInput, match="bitmap-length") as error:
+        bench.run(Stage.VALIDATE, SubmissionKind.UIDS, damaged, "mine.bitmap")
+    assert error.value.problems[0].where == "mine.bitmap"
 
 
 def test_all_problems_of_uids_at_once_with_the_participants_file_name(bench: Bench, pool: Pool, tmp_path: Path) -> None:
