@@ -64,7 +64,19 @@ def main() -> None:
         uids = [hashlib.md5(str(n).encode()).hexdigest() for n in numbers]
         write_tar(directory / "shards", number, dict(zip(numbers, uids, strict=True)), images)
         boxes = pa.array([faces(rng, share) for _ in numbers], pa.list_(pa.list_(pa.float64())))
-        pq.write_table(pa.table({"uid": uids, "face_bboxes": boxes}), directory / f"metadata/{number:08d}.parquet")
+        pq.write_table(pa.table(metadata(uids, boxes)), directory / f"metadata/{number:08d}.parquet")
+
+
+def metadata(uids: list[str], boxes: pa.Array) -> dict[str, object]:
+    """Columns as DataComp has them."""
+    rows = len(uids)
+    return {
+        "uid": uids, "url": ["https://example.org"] * rows, "text": ["a photo of nothing"] * rows,
+        "original_width": np.full(rows, 1024, np.int32), "original_height": np.full(rows, 768, np.int32),
+        "clip_b32_similarity_score": np.full(rows, 0.25, np.float32),
+        "clip_l14_similarity_score": np.full(rows, 0.25, np.float32),
+        "face_bboxes": boxes, "sha256": [hashlib.sha256(uid.encode()).hexdigest() for uid in uids],
+    }  # fmt: skip
 
 
 def write_tar(directory: Path, number: int, uids: dict[int, str], images: list[bytes]) -> None:
