@@ -15,15 +15,23 @@ def hashes(uids: Uids, seed: int, draw: int = 0) -> npt.NDArray[np.uint64]:
     """64 evenly mixed bits per uid, shape (len(uids),); each seed and each draw gives others."""
     high, low = halves(uids).T
     key = _mix(np.array([seed], np.uint64))[0]
-    if draw:
-        key = _mix(np.array([key ^ np.uint64(draw)], np.uint64))[0]
-    return _mix(high ^ _mix(low ^ key))
+    mixed = _mix(high ^ _mix(low ^ key))
+    return redrawn(mixed, draw) if draw else mixed
+
+
+def redrawn(first: npt.NDArray[np.uint64], draw: int) -> npt.NDArray[np.uint64]:
+    """The hashes of another draw, from those of draw 0: half the work."""
+    return _mix(first ^ _mix(np.array([draw], np.uint64))[0])
 
 
 def uniforms(uids: Uids, seed: int, draw: int = 0) -> npt.NDArray[np.float64]:
     """A number above 0 and below 1 per uid, shape (len(uids),)."""
-    bits = hashes(uids, seed, draw) >> np.uint64(12)
-    drawn: npt.NDArray[np.float64] = (bits.astype(np.float64) + 0.5) * 2.0**-52
+    return between(hashes(uids, seed, draw))
+
+
+def between(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    """Hashes as numbers above 0 and below 1."""
+    drawn: npt.NDArray[np.float64] = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return drawn
 
 

@@ -2,10 +2,11 @@
 
 Wang et al. 2024, "CLIPLoss and Norm-Based Data Selection Methods" (arXiv:2405.19547). The score is the similarity minus
 temperature / 2 times the mean, over random batches, of the two log normalisers of CLIP's loss (image to captions and
-caption to images). Simplified: the paper cuts the pool into random batches several times; here all rows are held
-against the same few random batches, each with the row's own pair added where the batch lacks it, so features are read
-in order. Products are taken in float64 and scores rounded to float32, so blocks and threads do not show but for a
-rare last bit.
+caption to images); temperature 0.01, batches of 32,768 and 10 draws are the paper's. Simplified: the authors cut each
+file of the pool into random batches anew for every draw; here all rows are held against the same few random batches of
+the whole pool, each with the row's own pair added where the batch lacks it, so features are read in order. A fraction
+is cut as everywhere here, with ties and one row more. Products are taken in float64 and scores rounded to float32, so
+blocks and threads do not show but for a rare last bit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """NormSim: how near an image lies to a target set, alone or among the best of negCLIPLoss.
 
 Wang et al. 2024, "CLIPLoss and Norm-Based Data Selection Methods" (arXiv:2405.19547): the p-norm of an image's inner
-products with all target images, p = 2 or infinity; their best result keeps 30 % by negCLIPLoss, of those 20 % of the
-pool by NormSim. Simplified: for infinity the largest product is taken, not the largest magnitude, as for nearness.
+products with all target images, p = 2 or infinity (then the largest magnitude); their best result keeps 30 % by
+negCLIPLoss, of those 20 % of the pool by NormSim. A fraction is cut as everywhere here, with ties and one row more.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class NormSim(Filter):
             if self.squares is not None:  # the sum of squared products, without the products
                 value = np.sqrt(np.maximum(((wide @ self.squares) * wide).sum(axis=1), 0))
             else:
-                value = (wide @ self.vectors.T).max(axis=1)
+                value = np.abs(wide @ self.vectors.T).max(axis=1)
             scores[start : start + step] = value
         return scores
 

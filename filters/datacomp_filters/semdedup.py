@@ -1,8 +1,10 @@
 """SemDeDup: of images that lie near one another in a CLIP's space, one stays.
 
 Abbas et al. 2023 (arXiv:2303.09540), whose rule is `keep=semdedup`: a row goes when any better-ranked row is near it.
-Rows are compared within their two nearest k-means cells, not one, so fewer duplicates slip through; a different
-`keep` gives the other rules of this platform.
+Where the authors' code differs: it ranks by distance from the k-means centroid, the farthest first, where `rank` is a
+column here, the similarity score unless another is named; it removes above 1 - eps, here a cosine equal to the
+threshold counts as near; it compares within a row's one cell, here within several, so that fewer duplicates slip
+through. A different `keep` gives the other rules of this platform.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_pool import CAPTIONS, SmallPool
+from tiny_world import ingested, tiny_world
 
 from datacomp.commands.filter import run_filter
-from datacomp.filtering import load_filter
+from datacomp.filtering import load_filter, select
 from datacomp.pool import Extras, Pool, ingest
 from datacomp.problems import BadInput
 from datacomp.uids import from_hex, open_subset, to_hex
@@ -22,9 +23,10 @@ from datacomp_filters.drawing import uniforms
 from datacomp_filters.negclip_loss import NegClipLoss
 from datacomp_filters.normsim import NormSim
 from datacomp_filters.soft_cap import SoftCap, parse_mix
-from datacomp_worker.world import generate
 
 ROWS = 60
+GOLDEN = json.loads((Path(__file__).parent / "published.json").read_text())
+"""What the authors' own code makes of the same arrays."""
 MIX = "clip_l14_similarity_score:1,clip_b32_similarity_score:0.5"
 
 
@@ -51,7 +53,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(5)
     np.save(directory / "targets.npy", rng.standard_normal((9, 768)).astype(np.float32))
     np.save(directory / "centroids.npy", rng.standard_normal((4, 768)).astype(np.float32))
-    (directory / "entries.txt").write_text("circle\nblue square\nEnglish caption\nred circle\nsquar\n")
+    (directory / "entries.txt").write_text("circle\nblue square\nEnglish caption\nred circle\nsquar\nenglish\n")
     return directory
 
 
@@ -115,22 +117,22 @@ def test_normsim_is_the_loop(norm: str, pools: tuple[Pool, Pool], files: Path) -
     got = NormSim(str(files / "targets.npy"), norm, threshold=0).measure(images)
     for row in range(ROWS):
         products = [image @ images[row] for image in targets]
-        expected = max(products) if norm == "inf" else math.sqrt(sum(p * p for p in products))
+        expected = max(map(abs, products)) if norm == "inf" else math.sqrt(sum(p * p for p in products))
         assert got[row] == pytest.approx(expected, rel=1e-6)
 
 
 def test_cluster_balanced_draws_with_the_chance_of_its_entries(pools: tuple[Pool, Pool], files: Path) -> None:
     pool, cap = pools[0], 5
-    texts = [CAPTIONS[i % len(CAPTIONS)].casefold() for i in range(ROWS)]
-    entries = ["circle", "blue square", "english caption", "red circle", "squar"]  # the last matches no whole word
-    found = [[e for e in entries[:4] if f" {e} " in f" {text} ".replace("\n", " ")] for text in texts]
+    texts = [CAPTIONS[i % len(CAPTIONS)] for i in range(ROWS)]
+    # the last two match no whole word and no word in that case
+    entries = ["circle", "blue square", "English caption", "red circle", "squar", "english"]
+    found = [[e for e in entries if f" {e} " in f" {text} ".replace("\n", " ")] for text in texts]
     counts = {e: sum(e in f for f in found) for e in entries}
     drawn = uniforms(np.asarray(pool.uids), 0)
     expected = [
         drawn[i] < 1 - math.prod(1 - min(1, cap / counts[e]) for e in found[i]) if found[i] else False
         for i in range(ROWS)
     ]
-    # "cercle" is no circle, "Kreis" neither; case is folded
     assert 0 < sum(expected) < sum(map(bool, found))
     assert ClusterBalanced(str(files / "entries.txt"), cap).select(pool).tolist() == expected
 
@@ -187,6 +189,54 @@ def test_soft_cap_is_the_loop(pools: tuple[Pool, Pool]) -> None:
     assert counts.max() > 1
 
 
+# --- the authors' code
+
+
+def test_negclip_loss_and_normsim_are_the_authors(pools: tuple[Pool, Pool], files: Path) -> None:
+    whole = NegClipLoss(0.3, batch=ROWS, draws=1)  # the pool is one batch there, too
+    np.testing.assert_allclose(whole.select(pools[0]), GOLDEN["negclip_loss"], atol=1e-6)
+    for norm in ("2", "inf"):
+        got = NormSim(str(files / "targets.npy"), norm, threshold=0).select(pools[0])
+        np.testing.assert_allclose(got, GOLDEN[f"normsim_{norm}"], rtol=1e-5)
+
+
+def test_entries_match_as_the_authors(tmp_path: Path) -> None:
+    (tmp_path / "entries.json").write_text(json.dumps(GOLDEN["entries"]))
+    exact = ClusterBalanced(str(tmp_path / "entries.json"))
+    for text, expected in GOLDEN["matches"]:
+        assert sorted(exact.matches(text)) == expected, text
+    folded = ClusterBalanced(str(tmp_path / "entries.json"), ignore_case=True)
+    assert folded.matches("ENGLISH caption, BLUE square") == {1, 2, 5}
+
+
+@pytest.mark.parametrize("case", GOLDEN["shares"])
+def test_shares_are_the_authors_but_for_rounding(case: dict) -> None:
+    wanted = np.exp(np.array(case["complexity"]) / case["temperature"])
+    got = shares(wanted / wanted.sum(), np.array(case["sizes"]), case["total"], case["balance"])
+    assert got.sum() == case["total"]  # theirs may miss it, as each is rounded by itself
+    assert np.abs(got - case["shares"]).max() <= 1
+
+
+def test_soft_cap_draws_as_often_as_the_authors(pools: tuple[Pool, Pool]) -> None:
+    theirs, runs = GOLDEN["soft_cap"], 100
+    drawn = [
+        SoftCap("clip_l14_similarity_score", samples=1.5, penalty=0.3, rounds=6, seed=seed).select(pools[0])
+        for seed in range(runs)
+    ]
+    error = np.array(theirs["sd"]) * math.sqrt(1 / runs + 1 / theirs["runs"])
+    assert np.abs((np.mean(drawn, axis=0) - theirs["mean"]) / error).max() < 4
+
+
+def test_density_based_among_the_rows_of_an_expression(pools: tuple[Pool, Pool], files: Path) -> None:
+    pool, rule = pools[0], "top_exact(clip_l14_similarity_score, 0.5)"
+    among = select(pool, None, rule).counts
+    kept = DensityBased(str(files / "centroids.npy"), 0.4, among=rule).select(pool)
+    assert kept.sum() == int(ROWS * 0.4)
+    assert not (kept & ~among).any()
+    everyone = DensityBased(str(files / "centroids.npy"), 0.9, among=rule).select(pool)
+    assert np.array_equal(everyone, among)
+
+
 @pytest.mark.parametrize(
     ("name", "wrong", "code"),
     [
@@ -197,6 +247,7 @@ def test_soft_cap_is_the_loop(pools: tuple[Pool, Pool]) -> None:
         ("cluster_balanced", {"cap": "0"}, "filter-parameter"),
         ("cluster_balanced", {"entries": "none.txt"}, "entries-unreadable"),
         ("density_based", {"fraction": "2"}, "filter-parameter"),
+        ("density_based", {"balance": "-1"}, "filter-parameter"),
         ("soft_cap", {"mix": "a:x"}, "filter-parameter"),
         ("soft_cap", {"samples": "0"}, "filter-parameter"),
     ],
@@ -206,12 +257,11 @@ def test_what_is_wrong_is_said(name: str, wrong: dict[str, str], code: str, file
         load_filter(name, every(files)[name] | wrong)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pool, np.ndarray]:
-    directory = tmp_path_factory.mktemp("published") / "world"
-    generate(directory, directory.parent / "suite", pairs=1024, seed=3, report=lambda what, done: None)
-    pool = ingest(directory, processes=1)
-    truth = pq.read_table(directory / "truth.parquet")
+    world, _ = tiny_world(tmp_path_factory)
+    pool = ingested(world, tmp_path_factory.mktemp("published"))
+    truth = pq.read_table(world.directory / "truth.parquet")
     good = np.zeros(pool.rows, np.bool_)
     good[pool.rows_of(from_hex(truth["uid"].to_pylist()))] = truth["good"].to_numpy()
     return pool, good

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from tiny_world import PAIRS, SEED, ingested, tiny_world
 
-from datacomp.pool import Pool, ingest
+from datacomp.pool import Pool
 from datacomp.problems import BadInput
 from datacomp.suite import Kind, Metric, Task, load_suite
 from datacomp.uids import from_hex, to_hex
@@ -29,7 +30,6 @@ from datacomp_worker.world import World, corpus, generate, handwriting, tasks
 from datacomp_worker.world.pictures import decode
 from datacomp_worker.world.scenes import Mix, sample
 
-PAIRS, SEED = 1024, 7
 pytestmark = pytest.mark.timeout(600)  # half a minute of work in the fixture, which a busy machine stretches
 SUITE = load_suite("tiny@1")
 ZEROSHOT = [task for task in SUITE.tasks if task.kind == Kind.ZEROSHOT]
@@ -83,21 +83,13 @@ def grouped(files: dict[str, bytes]) -> dict[str, dict[str, bytes]]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    root = tmp_path_factory.mktemp("world")
-    reported: list[tuple[str, float]] = []
-    world = generate(
-        root / "pool", root / "suite", pairs=PAIRS, seed=SEED, report=lambda what, share: reported.append((what, share))
-    )
-    return Made(world, reported)
+    return Made(*tiny_world(tmp_path_factory))
 
 
 @pytest.fixture(scope="module")
 def pool(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """The pool as ingested, beside the original."""
-    directory = tmp_path_factory.mktemp("ingested")
-    for folder in ("metadata", "shards"):
-        (directory / folder).symlink_to(made.world.directory / folder)
-    return ingest(directory, processes=1)
+    return ingested(made.world, tmp_path_factory.mktemp("ingested"))
 
 
 # --- the whole
