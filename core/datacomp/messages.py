@@ -146,6 +146,8 @@ class Job(Message):
     """Promoted outputs of the submission's earlier runs (of the same seed, where they have one)."""
     resume: FileRef | None = None
     """The newest checkpoint that an earlier attempt at this run stored."""
+    removed: list[str] = []
+    """For the stage `subset`: uids that were removed from the pool on request, and are not trained with."""
     facts: dict[Stage, dict[str, Any]]
     """Results of the earlier stages, by stage: `result_type(stage).model_validate(facts[stage])`."""
 
@@ -246,6 +248,8 @@ class SubsetResult(Message):
     """Samples written, repeats counted."""
     unique: int
     unavailable: int
+    removed: int = 0
+    """Rows left out because their uid was removed from the pool on request."""
     shards: int
     """0 where the site holds no images: then all samples count, and the host that trains drops what it lacks."""
     subset_digest: Digest
@@ -327,8 +331,11 @@ REPORT_FILE = "report.json"
 # --- public API ----------------------------------------------------------------------------------------------------
 
 
+AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,38}$")]
+
+
 class Registration(Message):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,38}$")]
+    name: AccountName
     password: Annotated[str, Field(min_length=8, max_length=200)]
     email: str | None = Field(default=None, max_length=200)
 

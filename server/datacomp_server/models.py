@@ -5,6 +5,7 @@ from __future__ import annotations
 from datacomp_server.accounts.models import ApiToken, Identity, Role, Team, TeamInvite, TeamMember, User, WebSession
 from datacomp_server.audit.models import AuditLine
 from datacomp_server.boards.models import Board, StoredSuite
+from datacomp_server.boards.removals import RemovedUid
 from datacomp_server.database import Base
 from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.notices.models import Notice, NoticeKind, Webhook
@@ -25,6 +26,7 @@ __all__ = [
     "NoticeKind",
     "OutboxRow",
     "QuotaEntry",
+    "RemovedUid",
     "Role",
     "Run",
     "Score",

@@ -142,6 +142,10 @@ class Settings(BaseSettings):
     log_tail_bytes: int = Field(default=65_536, ge=1024)
     """How much of a run's log is kept."""
     event_poll_seconds: float = Field(default=0.3, gt=0)
+    keep_leftovers_days: float = Field(default=7, ge=0)
+    """How long files of attempts that came to nothing are kept after their run is over."""
+    keep_checkpoints_days: float | None = Field(default=None, ge=0)
+    """How long final checkpoints are kept, but for those of baselines. Default: for ever."""
     log_format: LogFormat | None = None
     """Default: text embedded, json in production."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

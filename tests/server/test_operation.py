@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from typer.testing import CliRunner
 from datacomp.cli import build
 from datacomp.messages import Stage
 from datacomp.problems import BadInput
+from datacomp_server.boards.removals import Removals
 from datacomp_server.clock import now
 from datacomp_server.operation.backup import back_up, restore
 from datacomp_server.operation.logs import log_to
+from datacomp_server.operation.retention import sweep_files
 from datacomp_server.requests import RequestFacts, _current
 from datacomp_server.runs.claiming import Claims
 from datacomp_server.runs.models import Attempt
 from datacomp_server.settings import LogFormat, Mode, Settings
+from datacomp_server.submissions.models import StoredFile, Submission
 
 
 def figures(site: Site, **headers: str) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -198,9 +202,60 @@ def test_the_console_lists_stops_withdraws_and_exports(
     admin("export", "small-board", "--out", str(tmp_path / "out"))
     assert (tmp_path / "out" / "manifests" / f"{scored.id}.json").is_file()
     assert scored.id in (tmp_path / "out" / "leaderboard.csv").read_text()
+    assert "1 uids removed; 1 are removed from tiny" in admin("remove-uid", "tiny", "0" * 31 + "A")
+    assert "0 uids removed; 1 are removed" in admin("remove-uid", "tiny", "0" * 31 + "a")
+    assert "1 uids brought back; 0 are removed" in admin("remove-uid", "tiny", "0" * 31 + "a", "--undo")
     admin("cancel", waiting.id, "--reason", "too late")
     admin("withdraw", scored.id)
     assert CliRunner().invoke(build(), ["admin", "cancel", waiting.id]).exit_code != 0
     admin("backup", str(tmp_path / "backup"))
     with running(settings) as site:
         assert [site.receipt(entry.id).state for entry in (waiting, scored)] == ["cancelled", "withdrawn"]
+
+
+def test_what_is_past_its_time_is_deleted_and_nothing_else(site: Site) -> None:
+    first = site.submit("ada", uids(1))
+    attempt = site.worker().work_until(Stage.TRAIN)
+    attempt.store("epoch_1.pt", b"half-way")
+    site.worker().work()
+    assert attempt.finish().status_code == 204
+    site.worker().work()
+    baseline = site.score("organiser", uids(2))
+    again = site.score("grace", uids(1))  # takes over what was made for the first
+    settings = site.settings.model_copy(update={"keep_leftovers_days": 0, "keep_checkpoints_days": None})
+
+    def names(submission: str) -> set[str]:
+        reply = site.http.get(f"/api/submissions/{submission}/files", headers=site.headers("organiser"))
+        return {file["name"] for file in reply.json()}
+
+    def sweep() -> int:
+        return sweep_files(site.database, settings, site.storage)
+
+    assert (sweep(), sweep()) == (1, 0)
+    with site.database.read() as session:
+        (gone,) = session.scalars(sa.select(StoredFile).where(StoredFile.deleted_at.is_not(None)))
+    assert (gone.name, site.storage.exists(gone.key)) == ("epoch_1.pt", False)
+    settings.keep_checkpoints_days = 30
+    assert sweep() == 0
+    with site.database.write() as session:
+        old = sa.update(Submission).where(Submission.id.in_([first.id, baseline.id]))
+        session.execute(old.values(finished_at=now() - timedelta(days=31)))
+    assert sweep() == 0  # a younger submission stands on the same weights
+    with site.database.write() as session:
+        session.execute(sa.update(Submission).values(finished_at=now() - timedelta(days=31)))
+    assert (sweep(), sweep()) == (2, 0)
+    assert [("checkpoint.pt" in names(entry.id)) for entry in (first, again, baseline)] == [False, False, True]
+    assert site.receipt(first.id).score is not None
+
+
+def test_removed_uids_are_told_to_the_worker_and_change_what_equals_what(site: Site) -> None:
+    content = uids(7)
+    first = site.score("ada", content)
+    with site.database.write() as session:
+        assert Removals(session).remove("tiny", ["0" * 32, "0" * 31 + "1"], actor="test", reason="asked") == 2
+        with pytest.raises(BadInput, match="uid-malformed"):
+            Removals(session).remove("tiny", ["nonsense"], actor="test", reason="asked")
+    again = site.submit("grace", content)
+    job = site.worker().must_claim(Stage.SUBSET).job  # the validation is taken over, the subset is not
+    assert job.removed == ["0" * 32, "0" * 31 + "1"]
+    assert {run.reused_from for run in site.receipt(again.id).runs} == {None, first.runs[0].id}

@@ -1,4 +1,4 @@
-"""`datacomp admin backup`, `restore`, `submissions`, `cancel`, `withdraw` and `export`."""
+"""`datacomp admin backup`, `restore`, `submissions`, `cancel`, `withdraw`, `remove-uid` and `export`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from datacomp.console import console
 from datacomp_server.accounts.models import Role
+from datacomp_server.boards.removals import Removals
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
 from datacomp_server.errors import NotFound
@@ -81,6 +82,20 @@ def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
             _require(row.state == SCORED, row)
             lifecycle.withdraw(row, CONSOLE, reason)
         console.print(f"submission {submission} is withdrawn")
+
+    @admin.command("remove-uid")
+    def remove_uid(
+        pool: Annotated[str, typer.Argument(help="Name of the pool.")],
+        uids: Annotated[list[str], typer.Argument(help="Uids, 32 hex digits each.")],
+        reason: Annotated[str, typer.Option(help="Why, for your records.")] = "on request",
+        undo: Annotated[bool, typer.Option("--undo", help="Take the removal back.")] = False,
+    ) -> None:
+        """Remove samples from a pool: no longer trained with, never shown. Scores that stand stay."""
+        with open_database(load_settings()) as database, database.write() as session:
+            removals = Removals(session)
+            count = removals.restore(pool, uids) if undo else removals.remove(pool, uids, actor=CONSOLE, reason=reason)
+            total = len(removals.of_pool(pool))
+        console.print(f"{count} uids {'brought back' if undo else 'removed'}; {total} are removed from {pool}")
 
     @admin.command("export")
     def export(

@@ -103,7 +103,8 @@ def stored_keys(session: Session) -> list[StoredKey]:
     """
     attempts = select(Attempt.id).where(Attempt.state.in_((AttemptState.OPEN, AttemptState.LOST)))
     files = select(StoredFile.key, StoredFile.size, StoredFile.digest).where(
-        or_(StoredFile.promoted, StoredFile.attempt_id.is_(None), StoredFile.attempt_id.in_(attempts))
+        or_(StoredFile.promoted, StoredFile.attempt_id.is_(None), StoredFile.attempt_id.in_(attempts)),
+        StoredFile.deleted_at.is_(None),
     )
     found = {row.key: StoredKey(row.key, row.size, row.digest) for row in session.execute(files)}
     pieces = [StoredKey(piece.key, piece.size, None) for piece in session.scalars(select(UploadPiece))]

@@ -186,6 +186,7 @@ def _subset_facts(result: SubsetResult) -> list[Fact]:
         Fact("samples", number(result.samples)),
         Fact("unique", number(result.unique)),
         Fact("without an image here", number(result.unavailable)),
+        *([Fact("removed on request", number(result.removed))] if result.removed else []),
         Fact("shards", number(result.shards)),
         Fact("subset", short(result.subset_digest), code=True, title=result.subset_digest),
     ]

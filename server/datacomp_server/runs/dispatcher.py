@@ -19,6 +19,7 @@ from datacomp.problems import DatacompError
 from datacomp_server.clock import now
 from datacomp_server.database import Database
 from datacomp_server.notices.notifier import Notifier
+from datacomp_server.operation.retention import sweep_files
 from datacomp_server.runs.claiming import Claims
 from datacomp_server.runs.doorbell import Doorbell
 from datacomp_server.runs.repository import RunRepository
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 BATCH = 100
 CALM_SECONDS = 60.0
 """How often stale uploads and delivered rings are looked for."""
+HOUR = 3600.0
 REMEMBER = timedelta(hours=1)
 """How long delivered rings are kept, for whoever wants to know what happened."""
 BACKOFF_SECONDS = 2.0
@@ -70,6 +72,7 @@ class Dispatcher:
         self._every("rings", min(1.0, self.settings.ring_again_seconds), self.ring_again)
         self._every("uploads", CALM_SECONDS, self.cancel_stale_uploads)
         self._every("pieces", CALM_SECONDS, self.sweep_uploads)
+        self._every("files", HOUR, self.sweep_files)
         self._every("outbox", CALM_SECONDS, self.forget_delivered)
 
     def deliver(self) -> int:
@@ -114,6 +117,10 @@ class Dispatcher:
     def sweep_uploads(self) -> None:
         """Remove what uploads left in storage and nothing needs any more."""
         sweep(self.database, self.storage)
+
+    def sweep_files(self) -> None:
+        """Remove stored files whose time is up."""
+        sweep_files(self.database, self.settings, self.storage)
 
     def forget_delivered(self) -> None:
         """Delete rings that were delivered long ago."""

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from datacomp.messages import Blame, DedupSetting, Failure, RunState, Stage, StageResult, SubsetResult
 from datacomp.problems import Problem
+from datacomp_server.boards.removals import Removals
 from datacomp_server.boards.service import BoardService
 from datacomp_server.clock import now
 from datacomp_server.database import storable
@@ -20,6 +21,7 @@ from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.leaderboard.repository import ScoreRepository
 from datacomp_server.leaderboard.scoring import SeedResult, mean_groups, mean_or_none
 from datacomp_server.leaderboard.visibility import note_public_means
+from datacomp_server.notices.service import NoticeService
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run
 from datacomp_server.runs.plan import plan_runs
 from datacomp_server.runs.repository import RunRepository
@@ -55,6 +57,8 @@ class Lifecycle:
         self.submissions = SubmissionRepository(session)
         self.scores = ScoreRepository(session)
         self.quota = Quota(session)
+        self.removals = Removals(session)
+        self.notices = NoticeService(session, settings)
 
     # --- beginnings
 
@@ -181,6 +185,9 @@ class Lifecycle:
     def withdraw(self, submission: Submission, actor: str, reason: str) -> None:
         """Take a scored submission off its board."""
         submission.withdrawn_at = now()
+        score = self.scores.score(submission.id)
+        if score is not None:
+            score.listed = False
         self._refresh(submission, self.runs.of_submission(submission.id), actor, reason)
 
     def _retry_or_fail(self, submission: Submission, run: Run, failure: Failure, actor: str) -> None:
@@ -224,7 +231,8 @@ class Lifecycle:
                 continue
             chain = ancestors(run, runs)
             files = self.submissions.promoted([above.id for above in chain])
-            run.input_digest = input_digest(run, submission, inherit(chain, files))
+            removed = self.removals.of_pool(submission.board.pool) if run.stage is Stage.SUBSET else []
+            run.input_digest = input_digest(run, submission, inherit(chain, files), removed)
             if self._take_over(submission, run):
                 self._hand_over(submission, runs, run, actor)
             else:
@@ -320,6 +328,7 @@ class Lifecycle:
             self._store_scores(submission)
         if after != CANCELLED:
             self.quota.settle(submission.id, refund=False, reason=after)
+        self.notices.on_final(submission)
 
     def _store_scores(self, submission: Submission) -> None:
         """Mean over seeds, in the transaction that makes the submission scored."""
@@ -338,6 +347,8 @@ class Lifecycle:
             main=mean_or_none([seed.main for seed in seeds]),
             groups=mean_groups([seed.groups for seed in seeds]),
             tasks=tasks,
+            handed_in_at=submission.created_at,
+            listed=not submission.rehearsal,
             seeds=len(seeds),
         )
         note_public_means(score, submission.board)

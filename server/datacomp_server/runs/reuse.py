@@ -48,8 +48,8 @@ def scale_of(submission: Submission) -> Scale:
     return rehearsal_of(scale) if submission.rehearsal else scale
 
 
-def input_digest(run: Run, submission: Submission, inherited: Inheritance) -> str:
-    """Digest of everything that the run's result depends on."""
+def input_digest(run: Run, submission: Submission, inherited: Inheritance, removed: Sequence[str] = ()) -> str:
+    """Digest of everything that the run's result depends on. `removed`: uids that the pool's organisers removed."""
     board = submission.board
     parts: dict[str, Any] = {
         "stage": run.stage,
@@ -63,7 +63,7 @@ def input_digest(run: Run, submission: Submission, inherited: Inheritance) -> st
         case Stage.DEDUP:
             parts |= {"subset": inherited.files[SUBSET_FILE].digest, "dedup": board.dedup}
         case Stage.SUBSET:
-            parts |= {"subset": inherited.files[SUBSET_FILE].digest}
+            parts |= {"subset": inherited.files[SUBSET_FILE].digest} | ({"removed": list(removed)} if removed else {})
         case Stage.TRAIN:
             subset = SubsetResult.model_validate(inherited.facts[Stage.SUBSET])
             parts |= {"subset": subset.subset_digest, "scale": scale_of(submission).digest, "seed": run.seed}

@@ -253,6 +253,7 @@ class WorkerService:
             upload=FileRef(name=submission.filename, digest=submission.digest, size=submission.size),
             inputs=[file_ref(file) for file in inherited.files.values()],
             resume=file_ref(resume) if resume else None,
+            removed=self.lifecycle.removals.of_pool(submission.board.pool) if run.stage is Stage.SUBSET else [],
             facts=inherited.facts,
         )
 

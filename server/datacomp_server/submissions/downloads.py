@@ -67,7 +67,7 @@ class Downloads:
         """In the order of the runs, so that a later stage's file replaces an earlier one's."""
         runs = self.runs.of_submission(submission.id)
         place = {run.id: run.position for run in runs}
-        files = self.submissions.promoted(list(place))
+        files = [file for file in self.submissions.promoted(list(place)) if file.deleted_at is None]
         return sorted(files, key=lambda file: place[file.run_id or ""])
 
 

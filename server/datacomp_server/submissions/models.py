@@ -113,6 +113,8 @@ class StoredFile(Base):
     digest: Mapped[str]
     size: Mapped[int] = mapped_column(BigInteger)
     promoted: Mapped[bool] = mapped_column(default=False)
+    deleted_at: Mapped[datetime | None]
+    """When its bytes were removed, because the time was up that such files are kept for."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

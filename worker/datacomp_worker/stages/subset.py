@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from datacomp.messages import REPORT_FILE, SUBSET_FILE, Progress, SubsetResult
+from datacomp.problems import BadInput
 from datacomp.scales import REHEARSAL_BATCH, REHEARSAL_STEPS
-from datacomp.uids import read_subset, write_subset
+from datacomp.uids import Uids, find, from_hex, read_subset, sort, write_subset
 from datacomp_worker.settings import CacheSettings
 from datacomp_worker.shard_cache import ShardCache
 from datacomp_worker.stages.base import StageContext, StageOutput
@@ -25,11 +26,12 @@ REHEARSAL_SAMPLES = REHEARSAL_STEPS * REHEARSAL_BATCH
 
 def run(context: StageContext) -> StageOutput:
     """Drop what has no image here, write the rest as `subset.npy`, copy its samples into shards."""
+    given = read_subset(context.input(SUBSET_FILE))
+    uids = without_removed(given, context.job.removed)
     if board_pool(context).manifest.tars:
-        with shards_of(context) as (selection, shards):
+        with shards_of(context, uids) as (selection, shards):
             count = shards.shards
     else:
-        uids = read_subset(context.input(SUBSET_FILE))
         selection, count = Selection(uids, unavailable=int(uids.size)), 0
     uids_file = context.workspace / SUBSET_FILE
     write_subset(uids_file, selection.uids)
@@ -37,20 +39,31 @@ def run(context: StageContext) -> StageOutput:
         samples=int(selection.uids.size),
         unique=selection.unique,
         unavailable=selection.unavailable,
+        removed=int(given.size - uids.size),
         shards=count,
         subset_digest=selection.digest,
     )
     report = context.workspace / REPORT_FILE
     report.write_text(result.model_dump_json(indent=1))
-    context.report.log(f"{result.samples:,} samples in {count} shards, {selection.unavailable:,} unavailable\n")
+    gone = f", {result.removed:,} removed from the pool on request" if result.removed else ""
+    context.report.log(f"{result.samples:,} samples in {count} shards, {selection.unavailable:,} unavailable{gone}\n")
     return StageOutput(result, {SUBSET_FILE: uids_file, REPORT_FILE: report})
 
 
+def without_removed(uids: Uids, removed: list[str]) -> Uids:
+    """A sorted subset without the samples that were removed from its pool. `BadInput` when nothing is left."""
+    if not removed:
+        return uids
+    kept = uids[find(uids, sort(from_hex(removed))) < 0]
+    if not kept.size:
+        raise BadInput.of("subset-removed", "every sample of the subset was removed from the pool on request")
+    return kept
+
+
 @contextmanager
-def shards_of(context: StageContext) -> Iterator[tuple[Selection, SubsetShards]]:
-    """The selection that the latest `subset.npy` stands for, and its shards, which stay while the context lasts."""
+def shards_of(context: StageContext, uids: Uids) -> Iterator[tuple[Selection, SubsetShards]]:
+    """The selection that a sorted subset stands for, and its shards, which stay while the context lasts."""
     pool = board_pool(context)
-    uids = read_subset(context.input(SUBSET_FILE))
     selection = clip.pool_rows(pool, uids, limit=REHEARSAL_SAMPLES if context.job.rehearsal else None)
 
     def report(done: int, total: int) -> None:

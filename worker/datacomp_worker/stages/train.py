@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from datacomp.messages import CHECKPOINT_FILE, Stage, SubsetResult, TrainResult
+from datacomp.messages import CHECKPOINT_FILE, SUBSET_FILE, Stage, SubsetResult, TrainResult
 from datacomp.problems import PlatformFault
 from datacomp.scales import get_scale, rehearsal_of
+from datacomp.uids import read_subset
 from datacomp_worker.stages.base import StageContext, StageOutput
 from datacomp_worker.stages.subset import shards_of
 from datacomp_worker.subsets import Selection
@@ -18,7 +19,7 @@ def run(context: StageContext) -> StageOutput:
     scale = get_scale(context.job.board.scale)
     if context.job.rehearsal:
         scale = rehearsal_of(scale)
-    with shards_of(context) as (selection, shards):
+    with shards_of(context, read_subset(context.input(SUBSET_FILE))) as (selection, shards):
         _require_same(context, selection)
         start = time.monotonic()
         trained = clip.train(
