@@ -3,7 +3,7 @@ its bytes are still here or not.
 
 - What attempts left that came to nothing goes once their run is over and `keep_leftovers_days` have passed.
 - Intermediate checkpoints are such leftovers: only the final one is promoted.
-- Final checkpoints, much the largest files, go after `keep_checkpoints_days` where that is set; those of baselines stay.
+- Final checkpoints, much the largest files, go after `keep_checkpoints_days` if that is set; those of baselines stay.
 """
 
 from __future__ import annotations
