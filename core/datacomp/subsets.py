@@ -186,9 +186,10 @@ def save(path: Path, pieces: Iterable[Uids]) -> int:
         temporary.replace(path)
         return rows
     except OSError as error:
+        raise BadInput.of("out-unwritable", f"cannot write the subset: {error}", where=str(path)) from error
+    finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise BadInput.of("out-unwritable", f"cannot write the subset: {error}", where=str(path)) from error
 
 
 def _write_header(file: BinaryIO, rows: int) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from datacomp.filtering import Batch, Filter
+from datacomp.filtering import Filter
+from datacomp.pool import Pool
 
 
 class NoFilter(Filter):
     """Keeps every row."""
 
-    def score(self, batch: Batch) -> npt.NDArray[np.bool_]:
+    any_order = True
+
+    def select(self, pool: Pool) -> npt.NDArray[np.bool_]:
         """True for every row."""
-        return np.ones(len(batch), np.bool_)
+        return np.broadcast_to(np.True_, (pool.rows,))

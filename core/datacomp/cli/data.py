@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from datacomp.cli.filter import filter as filter_command
-from datacomp.cli.filter import find_pool as find_pool
+from datacomp.cli.filter import find_pool
 from datacomp.console import console, counting, show_problems
 
 commands = typer.Typer()

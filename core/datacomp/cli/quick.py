@@ -109,8 +109,10 @@ def _values(command: Callable[..., None], words: Sequence[str]) -> dict[str, Any
     coming = iter(words)
     for word in coming:
         option, equals, value = word.partition("=")
-        if option in form.options and form.options[option] not in said:
+        if option in form.options:
             name = form.options[option]
+            if name in said:
+                return None
             said[name] = True if form.types[name] is bool else value if equals else next(coming, "-")
             if (form.types[name] is bool and equals) or str(said[name]).startswith("-"):
                 return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from datacomp.pool.byuid import copy_by_uid
 from datacomp.pool.columns import OWN
 from datacomp.pool.join import write_column, write_manifest
 from datacomp.pool.manifest import PACK, Column
@@ -43,6 +44,7 @@ def add_column(directory: Path, file: Path, name: str | None = None) -> tuple[Co
     manifest = pool.manifest.with_columns(columns)
     if manifest != pool.manifest:
         write_manifest(directory, manifest)
+    copy_by_uid(Pool(directory, manifest))
     return tuple(columns)
 
 

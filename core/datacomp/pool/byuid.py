@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from datacomp.pool.manifest import PACK
 from datacomp.pool.pool import Pool
+from datacomp.problems import DatacompError
 from datacomp.uids import release
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ BY_UID = "by_uid"
 INDEX = "index.json"
 """JSON: the digest of the column of which each copy is, and of the order, as `<column>-<order>`. Written last."""
 FLOATS = ("float32", "float64")
+"""Types of scores: the metadata's and those that participants add, not what ingestion itself computes."""
 WINDOW = 1 << 20
 """Rows gathered at a time."""
 
@@ -39,7 +41,7 @@ class PoolByUid(Pool):
     in_uid_order = True
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """A column of the pack, mapped: shape (rows,). Only those of `copied` and what says where uids are."""
+        """A column of the pack, mapped: shape (rows,). Only what has a copy, and what says where uids are."""
         plain = Pool(self.directory, self.manifest)
         if name == "uid_order":
             return np.arange(self.rows, dtype=plain.column(name).dtype)
@@ -56,25 +58,27 @@ def in_uid_order(pool: Pool, columns: Collection[str]) -> PoolByUid | None:
     index = _index(pool.directory)
     order = pool.manifest.column("uid_order")
     stamps = (_stamp(pool.manifest.column(name), order) for name in columns)
-    if not columns or pool.manifest.column("uid_sorted") is None:
+    if pool.manifest.column("uid_sorted") is None:
         return None
     if any(stamp is None or index.get(name) != stamp for name, stamp in zip(columns, stamps, strict=True)):
         return None
     return PoolByUid(pool.directory, pool.manifest)
 
 
-def copy_by_uid(pool: Pool) -> None:
-    """Copy every column of floats that has no copy yet. Holds `WINDOW` rows at a time."""
+def copy_by_uid(pool: Pool) -> Pool:
+    """Copy every column of scores that has no copy yet; gives the pool back. Holds `WINDOW` rows at a time."""
+    from datacomp.pool.columns import OWN
+
     directory = pool.directory / PACK / BY_UID
     order = pool.manifest.column("uid_order")
     stamps = {
         column.name: stamp
         for column in pool.manifest.columns
-        if column.dtype in FLOATS and (stamp := _stamp(column, order)) is not None
+        if column.dtype in FLOATS and column.name not in OWN and (stamp := _stamp(column, order)) is not None
     }
-    index = _index(pool.directory)
+    index = {name: stamp for name, stamp in _index(pool.directory).items() if _is_whole(pool, name)}
     if index == stamps:
-        return
+        return pool
     directory.mkdir(exist_ok=True)
     (directory / INDEX).unlink(missing_ok=True)
     for name, stamp in stamps.items():
@@ -84,6 +88,14 @@ def copy_by_uid(pool: Pool) -> None:
         if path.stem not in stamps:
             path.unlink()
     (directory / INDEX).write_text(json.dumps(stamps, indent=1))
+    return pool
+
+
+def _is_whole(pool: Pool, name: str) -> bool:
+    try:
+        return PoolByUid(pool.directory, pool.manifest).column(name).size == pool.rows
+    except DatacompError:
+        return False
 
 
 def _copy(pool: Pool, name: str, path: Path) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from datacomp.digests import digest_json
 from datacomp.pool import columns as c
 from datacomp.pool import npz, tars
+from datacomp.pool.byuid import copy_by_uid
 from datacomp.pool.join import PLACES, join, join_groups, write_manifest
 from datacomp.pool.manifest import PACK, PoolManifest, Shard, read_manifest
 from datacomp.pool.pool import METADATA, SHARDS, Pool
@@ -55,7 +56,7 @@ def ingest(directory: Path, *, processes: int | None = None, extras: Extras = PL
     if standing is not None:
         lacking = [g for g, digest in recipe.groups.items() if standing.made_with.get(g) != digest]
         if not lacking:
-            return Pool(directory, standing)
+            return copy_by_uid(Pool(directory, standing))
     else:
         lacking = list(recipe.groups)
         _clear(pack)
@@ -73,7 +74,7 @@ def ingest(directory: Path, *, processes: int | None = None, extras: Extras = PL
         (pack / STAMP).write_text(sources.digest)
     write_manifest(directory, manifest)
     shutil.rmtree(pack / PARTS)
-    return Pool(directory, manifest)
+    return copy_by_uid(Pool(directory, manifest))
 
 
 def _standing(directory: Path, sources: _Sources) -> PoolManifest | None:
