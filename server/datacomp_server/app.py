@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from datacomp import __version__
 from datacomp_server.accounts.endpoints import router as accounts_router
+from datacomp_server.accounts.providers import Providers
 from datacomp_server.audit.endpoints import router as audit_router
 from datacomp_server.boards.endpoints import router as boards_router
 from datacomp_server.errors import install_handlers
@@ -101,6 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     platform: Platform = await run_in_threadpool(start, app.state.settings)
     app.state.limiter = Limiter(app.state.settings)
+    app.state.providers = Providers(app.state.settings)
     app.state.database, app.state.storage = platform.database, platform.storage
     app.state.hub = Hub(platform.database, app.state.settings, platform.storage)
     app.state.answers = Answers(app.state.settings.board_cache_seconds)

@@ -15,9 +15,9 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 from sqlalchemy.orm import Session
 
 from datacomp.messages import Scope
-from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.entry import Entry
 from datacomp_server.accounts.leaving import LeavingService
+from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.service import AccountService, Viewer
 from datacomp_server.accounts.sessions import SessionService
 from datacomp_server.audit.service import Audit

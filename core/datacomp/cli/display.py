@@ -44,7 +44,9 @@ def receipt_panel(receipt: SubmissionOut) -> RenderableType:
     """A receipt: head, stages, then the failure or the scores."""
     style = FINAL_STYLE.get(receipt.state, "cyan")
     head = Text.assemble(
-        (receipt.method, "bold"), f" by {receipt.team or receipt.participant} on {receipt.board}: ", (receipt.state, style)
+        (receipt.method, "bold"),
+        f" by {receipt.team or receipt.participant} on {receipt.board}: ",
+        (receipt.state, style),
     )
     parts: list[RenderableType] = [head, _stages(receipt.runs)]
     if receipt.rehearsal:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from datacomp.messages import BoardOut, Failure, Progress, SubmissionOut, TaskScore
+from datacomp.messages import BoardOut, Failure, Progress, QuotaOut, SubmissionOut, TaskScore
 from datacomp.problems import Problem
 from datacomp.suite import Task
+from datacomp_server.accounts.providers import Provider
 from datacomp_server.pages.table import Leaderboard
 from datacomp_server.runs.schemas import QueueOut
 
@@ -223,6 +224,9 @@ class TokenLine:
     label: str
     created_at: datetime
     last_used_at: datetime | None
+    scopes: list[str] = field(default_factory=list)
+    expires_at: datetime | None = None
+    expired: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,11 +245,15 @@ class SubmissionLine:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountPage(Page):
-    """`account.html`: tokens and own submissions. `new_token` is there once, right after it was made."""
+    """`account.html`: submissions, quotas, tokens. `new_token` is there once, right after it was made."""
 
     template: ClassVar[str] = "account.html"
     tokens: list[TokenLine]
     submissions: list[SubmissionLine]
+    quotas: list[QuotaOut] = field(default_factory=list)
+    team: str | None = None
+    scopes: list[str] = field(default_factory=list)
+    """What a new token may be made for."""
     new_token: str | None = None
     problems: list[Problem] = field(default_factory=list)
 
@@ -261,6 +269,8 @@ class SignInPage(Page):
     email: str
     next_path: str
     """Where to go afterwards; always a path of this site."""
+    providers: list[Provider] = field(default_factory=list)
+    """Others that one may sign in with."""
     problems: list[Problem] = field(default_factory=list)
 
 

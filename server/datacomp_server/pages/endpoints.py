@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from datacomp_server.pages import people, public, receipts, submit
+from datacomp_server.accounts.providers import ElsewhereCookie
+from datacomp_server.pages import audit, elsewhere, people, public, receipts, settings, submit, team
 from datacomp_server.pages.assets import Static
 from datacomp_server.pages.errorpages import install_error_pages
 from datacomp_server.pages.security import SecurityHeaders
 
 router = APIRouter(include_in_schema=False)
-for part in (public, people, submit, receipts):
+for part in (public, people, settings, elsewhere, team, submit, receipts, audit):
     router.include_router(part.router)
 
 
@@ -18,5 +19,6 @@ def install_pages(app: FastAPI) -> None:
     """Serve the site from an application whose state holds settings, database and storage."""
     app.include_router(router)
     app.mount("/static", Static(), name="static")
+    app.add_middleware(ElsewhereCookie)
     app.add_middleware(SecurityHeaders)
     install_error_pages(app)

@@ -1,4 +1,4 @@
-"""Signing in and out, making an account, tokens, one's own submissions."""
+"""Signing in and out, making an account, one's own submissions, quotas and tokens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from datacomp.messages import Registration
+from datacomp.messages import Registration, Scope
 from datacomp.problems import BadInput, DatacompError, Problem
-from datacomp_server.accounts.entry import Entry
-from datacomp_server.accounts.service import AccountService, Viewer
+from datacomp_server.accounts.providers import providers
+from datacomp_server.accounts.service import SCOPES, AccountService, Viewer
 from datacomp_server.accounts.sessions import SessionService, SignedIn
 from datacomp_server.dependencies import (
     SESSION_COOKIE,
     DatabaseDep,
+    EntryDep,
     SettingsDep,
     StorageDep,
     get_settings,
@@ -30,7 +31,9 @@ from datacomp_server.submissions.service import SubmissionService
 router = APIRouter(prefix="/account", include_in_schema=False)
 
 Next = Annotated[str, Query(alias="next", max_length=500)]
+SIGN_IN = "/account/sign-in?next=/account"
 LONGEST_LABEL = 80
+LONGEST_DAYS = 3650
 MESSAGES = {
     "name": (
         "the name does not fit",
@@ -54,29 +57,25 @@ def register_page(request: Request, viewer: PageViewer, next_path: Next = "/acco
 
 
 @router.post("/sign-in")
-def sign_in(
-    request: Request, viewer: PageViewer, form: SmallForm, database: DatabaseDep, settings: SettingsDep
-) -> Response:
+def sign_in(request: Request, viewer: PageViewer, form: SmallForm, entry: EntryDep) -> Response:
     """Open a browser session."""
     check_csrf(request, viewer, form.get("csrf"))
     try:
-        signed_in = Entry(database, settings).sign_in(text_of(form, "name"), _password(form))
+        signed_in = entry.sign_in(text_of(form, "name"), password_of(form))
     except DatacompError as error:
         return _sign_in_form(request, viewer, False, text_of(form, "next"), form, error)
-    return _welcome(request, signed_in, form)
+    return welcome(request, signed_in, text_of(form, "next"))
 
 
 @router.post("/register")
-def register(
-    request: Request, viewer: PageViewer, form: SmallForm, database: DatabaseDep, settings: SettingsDep
-) -> Response:
+def register(request: Request, viewer: PageViewer, form: SmallForm, entry: EntryDep) -> Response:
     """Make an account and open a browser session for it."""
     check_csrf(request, viewer, form.get("csrf"))
     try:
-        signed_in = Entry(database, settings).register_and_sign_in(_registration(form))
+        signed_in = entry.register_and_sign_in(_registration(form))
     except DatacompError as error:
         return _sign_in_form(request, viewer, True, text_of(form, "next"), form, error)
-    return _welcome(request, signed_in, form)
+    return welcome(request, signed_in, text_of(form, "next"))
 
 
 @router.post("/sign-out")
@@ -88,18 +87,16 @@ def sign_out(
     if viewer is not None and viewer.session_id is not None:
         with database.write() as session:
             SessionService(session, settings).close(viewer, viewer.session_id)
-    response = go("/")
-    response.delete_cookie(SESSION_COOKIE, path="/")
-    return response
+    return signed_out("/")
 
 
 @router.get("")
 def account(
     request: Request, viewer: PageViewer, database: DatabaseDep, settings: SettingsDep, storage: StorageDep
 ) -> Response:
-    """Tokens and own submissions."""
+    """Submissions, quotas and tokens."""
     if viewer is None:
-        return go("/account/sign-in?next=/account")
+        return go(SIGN_IN)
     return answer(request, _account_page(request, viewer, database, settings, storage))
 
 
@@ -115,14 +112,14 @@ def make_token(
     """A new API token, shown in this one answer."""
     check_csrf(request, viewer, form.get("csrf"))
     if viewer is None:
-        return go("/account/sign-in?next=/account")
-    label = text_of(form, "label")
-    if not 1 <= len(label) <= LONGEST_LABEL:
-        message = f"the label must have 1 to {LONGEST_LABEL} characters"
-        problem = Problem(code="label-invalid", message=message, where="label")
-        return answer(request, _account_page(request, viewer, database, settings, storage, problems=[problem]), 422)
-    with database.write() as session:
-        token = AccountService(session, settings).token_of(viewer, label).token
+        return go(SIGN_IN)
+    try:
+        label, scopes, days = _token_wish(form, viewer)
+        with database.write() as session:
+            token = AccountService(session, settings).token_of(viewer, label, scopes=scopes, expires_days=days).token
+    except DatacompError as error:
+        page = _account_page(request, viewer, database, settings, storage, problems=list(error.problems))
+        return answer(request, page, status_of(error))
     return answer(request, _account_page(request, viewer, database, settings, storage, new_token=token))
 
 
@@ -138,21 +135,36 @@ def revoke_token(
     """Delete one of one's own tokens."""
     check_csrf(request, viewer, form.get("csrf"))
     if viewer is None:
-        return go("/account/sign-in?next=/account")
+        return go(SIGN_IN)
     with database.write() as session:
         AccountService(session, settings).revoke_token(viewer, token_id)
     return go("/account")
 
 
-def _password(form: FormData) -> str:
+def password_of(form: FormData, name: str = "password") -> str:
     """As typed: blanks belong to a password."""
-    value = form.get("password")
+    value = form.get(name)
     return value if isinstance(value, str) else ""
+
+
+def welcome(request: Request, signed_in: SignedIn, target: str) -> Response:
+    """Set the session's cookie and go on."""
+    response = go(local_path(target, "/account"))
+    set_cookie(response, get_settings(request), SESSION_COOKIE, signed_in.cookie, signed_in.max_age)
+    return response
+
+
+def signed_out(target: str) -> Response:
+    """Forget the session's cookie and go on."""
+    response = go(target)
+    response.delete_cookie(SESSION_COOKIE, path="/")
+    return response
 
 
 def _registration(form: FormData) -> Registration:
     try:
-        return Registration(name=text_of(form, "name"), password=_password(form), email=text_of(form, "email") or None)
+        email = text_of(form, "email") or None
+        return Registration(name=text_of(form, "name"), password=password_of(form), email=email)
     except ValidationError as error:
         fields = dict.fromkeys(str(item["loc"][0]) for item in error.errors())
         problems = [
@@ -160,6 +172,24 @@ def _registration(form: FormData) -> Registration:
             for field in fields
         ]
         raise BadInput(*problems) from error
+
+
+def _token_wish(form: FormData, viewer: Viewer) -> tuple[str, list[Scope] | None, int | None]:
+    """Label, scopes (none chosen: all) and days of a token that is wished for; `BadInput` with all that is wrong."""
+    problems = []
+    label, days = text_of(form, "label"), text_of(form, "days")
+    if not 1 <= len(label) <= LONGEST_LABEL:
+        message = f"the label must have 1 to {LONGEST_LABEL} characters"
+        problems.append(Problem(code="label-invalid", message=message, where="label"))
+    if days and not (days.isascii() and days.isdigit() and 1 <= int(days[:9]) <= LONGEST_DAYS):
+        message = f"give a number of days from 1 to {LONGEST_DAYS}, or leave it empty"
+        problems.append(Problem(code="days-invalid", message=message, where="days"))
+    chosen = [value for value in form.getlist("scope") if isinstance(value, str)]
+    if any(value not in SCOPES[viewer.role] for value in chosen):
+        problems.append(Problem(code="scope-not-yours", message="there is no such use of a token", where="scope"))
+    if problems:
+        raise BadInput(*problems)
+    return label, [Scope(value) for value in chosen] or None, int(days) if days else None
 
 
 def _sign_in_form(
@@ -176,14 +206,13 @@ def _sign_in_form(
         name=text_of(form, "name") if form else "",
         email=text_of(form, "email") if form else "",
         next_path=local_path(next_path, "/account"),
+        providers=providers(get_settings(request)),
         problems=list(error.problems) if error else [],
     )
-    return answer(request, page, status_of(error) if error else 200)
-
-
-def _welcome(request: Request, signed_in: SignedIn, form: FormData) -> Response:
-    response = go(local_path(text_of(form, "next"), "/account"))
-    set_cookie(response, get_settings(request), SESSION_COOKIE, signed_in.cookie, signed_in.max_age)
+    response = answer(request, page, status_of(error) if error else 200)
+    again = getattr(error, "retry_after", None)
+    if again is not None:
+        response.headers["Retry-After"] = str(again)
     return response
 
 
@@ -199,7 +228,8 @@ def _account_page(
 ) -> AccountPage:
     with database.read() as session:
         tokens = AccountService(session, settings).tokens(viewer)
-        own = SubmissionService(session, settings, storage).list_own(viewer)
+        submissions = SubmissionService(session, settings, storage)
+        own, quotas = submissions.list_own(viewer), submissions.standings(viewer)
     return AccountPage(
         site=site_for(request, viewer),
         tokens=[
@@ -208,6 +238,9 @@ def _account_page(
                 token.label,
                 token.created_at,
                 token.last_used_at,
+                [scope.value for scope in token.scopes],
+                token.expires_at,
+                token.expired,
             )
             for token in tokens
         ],
@@ -224,6 +257,9 @@ def _account_page(
             )
             for line in own
         ],
+        quotas=[quota for quota in quotas if not quota.rehearsal or quota.day.used],
+        team=viewer.team,
+        scopes=[scope.value for scope in SCOPES[viewer.role]],
         new_token=new_token,
         problems=problems or [],
     )
