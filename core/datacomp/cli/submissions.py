@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from datacomp.cli.data import find_pool
+from datacomp.cli.filter import find_pool
 from datacomp.cli.display import leaderboard_table, receipt_panel, watch
 from datacomp.client import Client
 from datacomp.console import console, errors, transfer
