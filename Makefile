@@ -7,13 +7,14 @@ ACCELERATOR ?= cpu
 DATA ?= demo-data
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
 
-.PHONY: help install system demo up test lint format test-faults wheel-check clean
+.PHONY: help install system demo up test lint format test-faults test-security wheel-check clean
 
 help:
 	@echo "make demo         install, generate the tiny world, run four submissions, show the board, keep serving"
 	@echo "make test         lint, types, import contracts and all tests"
 	@echo "make up           serve the platform over \$$DATA (default demo-data)"
 	@echo "make install      the virtual environment alone      make lint / make format"
+	@echo "make test-security  the hostile corpus without and with each layer of the sandbox, fuzzing"
 	@echo "make test-faults  slow fault-injection tests         make wheel-check  the built wheel in an empty environment"
 
 install: $(STAMP)
@@ -49,6 +50,11 @@ test: install system lint wheel-check
 
 test-faults: install system
 	$(BIN)/pytest -m faults tests/faults
+
+# All of tests/security, what the default suite runs of it included.
+test-security: export DATACOMP_SECURITY_COUNT ?= 100000
+test-security: install system
+	$(BIN)/pytest -n 2 --no-loadscope-reorder --timeout=3000 -m 'not faults and not gpu' tests/security
 
 wheel-check: install
 	PYTHON=$(PYTHON) scripts/wheel-check $(BIN)/uv

@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 PLATFORM = "tests/e2e/"
+CORPUS = "tests/security/test_corpus.py"
 # What a test finds must not depend on how busy the machine is.
 hypothesis.settings.register_profile("datacomp", deadline=None)
 hypothesis.settings.load_profile("datacomp")
 
 
 class ByPlatform(LoadFileScheduling):
-    """By file, and all end-to-end tests in one process."""
+    """By file, all end-to-end tests in one process, and the hostile corpus by its classes."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(CORPUS):
+            return nodeid.partition("-")[0]
         return PLATFORM if nodeid.startswith(PLATFORM) else super()._split_scope(nodeid)
 
 
