@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from datacomp.problems import BadInput
+from datacomp.text import printable
 
 LONGEST = 10_000
 DEEPEST = 50
@@ -106,13 +107,16 @@ class _Token:
 
 def error_at(text: str, at: int, message: str, hint: str | None = None) -> BadInput:
     """The error of a place in an expression."""
-    return BadInput.of("rule-invalid", message, where=f"column {at + 1} of: {text}", hint=hint)
+    return BadInput.of("rule-invalid", message, where=f"column {at + 1} of: {printable(text)}", hint=hint)
 
 
 def parse(text: str) -> Node:
     """The tree of an expression. `BadInput` points at what does not belong."""
     if len(text) > LONGEST:
         raise BadInput.of("rule-too-long", f"an expression has at most {LONGEST:,} characters, this has {len(text):,}")
+    for at, character in enumerate(text):
+        if not character.isprintable() and character not in "\t\r\n":
+            raise error_at(text, at, f"unexpected {character!r}", "write the rule as plain text")
     node = _Parser(text).whole()
     _require_shallow(text, node)
     return node

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datacomp.filtering.contract import ScoreArray
 from datacomp.problems import BadInput, Problem
+from datacomp.text import printable
 
 _FRAME = struct.Struct("<cI")
 LARGEST_TEXT = 1 << 16
@@ -65,7 +66,10 @@ class Sender:
     def failure(self, problems: tuple[Problem, ...]) -> None:
         """Say why there will be no scores."""
         shortened = [
-            {key: value[:2000] if isinstance(value, str) else value for key, value in asdict(problem).items()}
+            {
+                key: printable(value[:2000]) if isinstance(value, str) else value
+                for key, value in asdict(problem).items()
+            }
             for problem in problems[:5]
         ]
         self._send(b"F", json.dumps({"problems": shortened}).encode())
@@ -112,7 +116,7 @@ class Receiver:
             raise BadInput(*self.failure)
         if not self.ended or self.header is None:
             raise BadInput.of("filter-ended", "the filter's process ended before all rows were scored")
-        return np.frombuffer(bytes(self._scores), DTYPES[self.header.dtype])
+        return np.frombuffer(self._scores, DTYPES[self.header.dtype])
 
     def _allow(self, kind: bytes, length: int) -> None:
         if self.ended:

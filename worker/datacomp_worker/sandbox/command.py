@@ -131,7 +131,8 @@ _SHUT: dict[Layer, list[str]] = {
     Layer.CGROUP_NAMESPACE: ["--unshare-cgroup-try"],
     Layer.NETWORK: ["--unshare-net"],
     Layer.PROCESSES: ["--unshare-pid"],
-    # Bubblewrap's own first process would have no seccomp program, and could be rewritten through /proc/1/mem.
+    # Else the first process is bubblewrap's own: its command line names the host's paths, and in older versions it has
+    # no seccomp program and could be rewritten through /proc/1/mem.
     Layer.FIRST_PROCESS: ["--as-pid-1"],
     Layer.NOBODY: ["--uid", NOBODY, "--gid", NOBODY],
     Layer.NO_CAPABILITIES: ["--cap-drop", "ALL"],

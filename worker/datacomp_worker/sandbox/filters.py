@@ -16,11 +16,11 @@ from datacomp.pool import Pool
 from datacomp.pool.manifest import MANIFEST, PACK
 from datacomp.pool.pool import METADATA
 from datacomp.problems import BadInput, DatacompError, PlatformFault, Problem
+from datacomp.text import printable
 from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.command import Box
 from datacomp_worker.sandbox.layers import ALL, Layers
 from datacomp_worker.sandbox.limits import MIB, Limits
-from datacomp_worker.sandbox.log import printable
 from datacomp_worker.sandbox.mounts import Mount, require_readable
 from datacomp_worker.sandbox.process import RESULT_FD, End, Outcome, nothing, run
 

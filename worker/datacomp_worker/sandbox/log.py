@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datacomp.text import printable
+
 
 class BoundedLog:
     """At most `kept` bytes of what is added: the first half and the last half of it."""
@@ -27,8 +29,3 @@ class BoundedLog:
         left_out = self.total - len(self._head) - len(tail)
         note = f"\n[... {left_out:,} bytes left out ...]\n".encode() if left_out else b""
         return printable((bytes(self._head) + note + tail).decode(errors="replace"))
-
-
-def printable(text: str) -> str:
-    """`text` with control characters other than newline and tab replaced: it ends in terminals and on pages."""
-    return "".join(c if c in "\n\t" or (c.isprintable() or c == " ") else "\N{REPLACEMENT CHARACTER}" for c in text)
