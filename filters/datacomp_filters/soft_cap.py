@@ -46,7 +46,9 @@ class SoftCap(Filter):
 
     def select(self, pool: Pool) -> npt.NDArray[np.int32]:
         """How often each row is taken. Besides the columns, about 40 bytes a row in memory."""
-        urn = _Urn(self._mixed(pool), hashes(np.asarray(pool.sorted_uids), self.seed))
+        uids = pool.sorted_uids
+        first = [hashes(uids[start : start + BLOCK], self.seed) for start in range(0, pool.rows, BLOCK)]
+        urn = _Urn(self._mixed(pool), np.concatenate([np.empty(0, np.uint64), *first]))
         total = int(pool.rows * self.samples)
         counts = np.zeros(pool.rows, np.int32)  # by uid order until the end
         size = min(max(-(-total // self.rounds), 1), int(np.isfinite(urn.score).sum()))

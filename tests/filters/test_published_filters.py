@@ -111,6 +111,14 @@ def test_negclip_loss_is_the_loop(pools: tuple[Pool, Pool]) -> None:
     np.testing.assert_allclose(filter_.select(pool), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_pytorch_gives_the_same_scores(device: str, pools: tuple[Pool, Pool], monkeypatch: pytest.MonkeyPatch) -> None:
+    numpys = NegClipLoss(0.3, batch=16, draws=2).select(pools[0])
+    monkeypatch.setattr(negclip_loss, "gpu", lambda: device)
+    monkeypatch.setattr(negclip_loss, "CELLS", 7)
+    np.testing.assert_allclose(NegClipLoss(0.3, batch=16, draws=2).select(pools[0]), numpys, rtol=2e-7)
+
+
 @pytest.mark.parametrize("norm", ["2", "inf"])
 def test_normsim_is_the_loop(norm: str, pools: tuple[Pool, Pool], files: Path) -> None:
     images, targets = features(pools[0], "l14_img"), np.load(files / "targets.npy").astype(np.float64)
