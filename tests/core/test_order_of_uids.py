@@ -1,6 +1,7 @@
 """Rules applied in the order of uids, window by window: the same subsets as in shard order and at once."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from datacomp.filtering import selection, threshold
 from datacomp.filtering.functions import AtLeast
 from datacomp.filtering.order import best_order
 from datacomp.filtering.threshold import kth_largest
-from datacomp.pool import Extras, Pool, add_column, ingest
+from datacomp.pool import Extras, Pool, add_column, ingest, steps
 from datacomp.pool.byuid import BY_UID, INDEX, copy_by_uid
 from datacomp.pool.manifest import PACK
+from datacomp.pool.steps import Counter, beside
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import halves, open_subset, order
 
@@ -137,6 +139,44 @@ def test_a_damaged_copy_is_refused_and_made_again(tmp_path: Path) -> None:
     ingest(tmp_path, processes=1, extras=PLAIN)
     assert copy.read_bytes() == good
     assert np.array_equal(np.load(copy), np.asarray(pool.column(SCORE))[pool.uid_order])
+
+
+def test_the_table_of_values_is_checked(tmp_path: Path) -> None:
+    scores = np.arange(50).astype(np.float16).astype(np.float32) / 64
+    SmallPool(rows=50, overrides={SCORE: scores}).write(tmp_path)
+    ingest(tmp_path, processes=1, extras=PLAIN)
+    table = beside(tmp_path / PACK / BY_UID / f"{SCORE}.npy")
+    rule = f"top_fraction({SCORE}, 0.3)"
+    assert run_filter(rule, tmp_path, tmp_path / "u.npy", {}).rows_kept == 16
+    good = table.read_bytes()
+    for bad in (good[:-1], good + good[-12:], good[:4] + b"\xff" * 8 + good[12:]):
+        table.write_bytes(bad)
+        with pytest.raises(PlatformFault, match="pool-pack-damaged"):
+            run_filter(rule, tmp_path, tmp_path / "v.npy", {})
+    table.unlink()
+    run_filter(rule, tmp_path, tmp_path / "v.npy", {})
+    assert (tmp_path / "u.npy").read_bytes() == (tmp_path / "v.npy").read_bytes()
+    assert not beside(tmp_path / PACK / BY_UID / "clip_b32_similarity_score.npy").exists()  # random float32
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(width=16), min_size=1, max_size=60), st.integers(0, 59))
+def test_a_table_tells_what_sorting_tells(values: list[float], place: int) -> None:
+    column = np.array(values, np.float32)
+    counter = Counter(column.dtype)
+    for start in range(0, column.size, 7):
+        counter.add(column[start : start + 7])
+    with TemporaryDirectory() as folder:
+        np.save(f"{folder}/x.npy", column)
+        table = counter.table()
+        assert table is not None
+        table.tofile(beside(Path(folder, "x.npy")))
+        mapped = np.load(f"{folder}/x.npy", mmap_mode="r")
+        found = steps.kth_largest(np.asarray(mapped), min(place, column.size - 1))
+        assert steps.kth_largest(column, 0) is None
+        assert steps.kth_largest(mapped[::-1], 0) is None or column.size == 1
+    expected = -np.sort(-column)[min(place, column.size - 1)]
+    assert found == expected or (np.isnan(found) and np.isnan(expected))
 
 
 def test_errors_of_late_windows_leave_no_file(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

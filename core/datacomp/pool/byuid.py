@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from datacomp.pool.manifest import PACK
 from datacomp.pool.pool import Pool
+from datacomp.pool.steps import Counter, beside
 from datacomp.problems import DatacompError
 from datacomp.uids import release
 
@@ -87,6 +88,7 @@ def copy_by_uid(pool: Pool) -> Pool:
     for path in directory.glob("*.npy"):
         if path.stem not in stamps:
             path.unlink()
+            beside(path).unlink(missing_ok=True)
     (directory / INDEX).write_text(json.dumps(stamps, indent=1))
     return pool
 
@@ -100,13 +102,20 @@ def _is_whole(pool: Pool, name: str) -> bool:
 
 def _copy(pool: Pool, name: str, path: Path) -> None:
     source, order = pool.column(name), pool.uid_order
+    counter = Counter(source.dtype)
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         header = {"descr": source.dtype.str, "fortran_order": False, "shape": source.shape}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, pool.rows, WINDOW):
-            file.write(source.take(order[start : start + WINDOW]).view(np.uint8).data)
+            piece = source.take(order[start : start + WINDOW])
+            counter.add(piece)
+            file.write(piece.view(np.uint8).data)
+    beside(path).unlink(missing_ok=True)
     temporary.replace(path)
+    table = counter.table()
+    if table is not None:
+        table.tofile(beside(path))
     release(source)
     release(order)
 
