@@ -123,6 +123,8 @@ class FileRef(Message):
 class ClaimRequest(Message):
     worker: Name
     queues: list[str] = Field(min_length=1)
+    no_code: str = Field(default="", max_length=4000)
+    """Why this worker cannot run participants' code: then it is handed none. Empty where its sandbox holds."""
 
 
 class Job(Message):
@@ -317,6 +319,8 @@ class WorkerHello(Message):
     queues: list[str]
     busy: str | None = None
     """Run id in progress."""
+    no_code: str = Field(default="", max_length=4000)
+    """As in `ClaimRequest`."""
 
 
 # Output names that one stage leaves for later ones.

@@ -269,8 +269,15 @@ def queue() -> QueueOut:
     return QueueOut(
         queues=[QueueLane(name="cpu", live_workers=1, runs=cpu), QueueLane(name="gpu", live_workers=0, runs=gpu)],
         workers=[
-            WorkerOut(name="cpu-1@box", queues=["cpu"], alive=True, busy="run-first", last_seen=NOW),
-            WorkerOut(name="cpu-2@box", queues=["cpu"], alive=False, busy=None, last_seen=NOW - timedelta(hours=1)),
+            WorkerOut(name="cpu-1@box", queues=["cpu"], alive=True, busy="run-first", no_code="", last_seen=NOW),
+            WorkerOut(
+                name="cpu-2@box",
+                queues=["cpu"],
+                alive=False,
+                busy=None,
+                no_code="bwrap is not installed",
+                last_seen=NOW - timedelta(hours=1),
+            ),
         ],
         generated_at=NOW,
     )

@@ -29,14 +29,16 @@ class WorkerApi:
     def __init__(self, url: str, token: str) -> None:
         self._link = ServerLink(url, token)
 
-    def claim(self, worker: str, queues: list[str]) -> Job | None:
-        """The best run of these queues, or None. Not retried: a lost reply's lease simply runs out."""
-        response = self._link.send("/api/worker/claim", ClaimRequest(worker=worker, queues=queues), retry=False)
+    def claim(self, worker: str, queues: list[str], no_code: str = "") -> Job | None:
+        """The best run of these queues, or None; `no_code` says why this worker cannot run participants' code. Not
+        retried: a lost reply's lease simply runs out."""
+        request = ClaimRequest(worker=worker, queues=queues, no_code=no_code)
+        response = self._link.send("/api/worker/claim", request, retry=False)
         return None if response.status_code == 204 else Job.model_validate_json(response.content)
 
-    def hello(self, worker: str, queues: list[str], busy: str | None) -> None:
-        """Say that this worker is alive."""
-        self._link.send("/api/worker/hello", WorkerHello(worker=worker, queues=queues, busy=busy))
+    def hello(self, worker: str, queues: list[str], busy: str | None, no_code: str = "") -> None:
+        """Say that this worker is alive; `no_code` as in `claim`."""
+        self._link.send("/api/worker/hello", WorkerHello(worker=worker, queues=queues, busy=busy, no_code=no_code))
 
     def heartbeat(self, job: Job, progress: Progress | None, log: str, usage: Usage) -> HeartbeatReply:
         """Extend the lease; `Refused` with status 409 means that the run is no longer ours."""

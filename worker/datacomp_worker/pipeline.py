@@ -47,11 +47,13 @@ class Worker:
     queues: tuple[str, ...]
     busy: Callable[[str | None], None] = lambda run: None
     """Told the run in progress, for the hello thread."""
+    no_code: str = ""
+    """Why this worker is to be handed no participants' code; empty where its sandbox holds."""
 
     def serve(self) -> int:
         """Claim and carry out runs until the server has none left for these queues; returns how many there were."""
         count = 0
-        while job := self.api.claim(self.settings.worker_name, list(self.queues)):
+        while job := self.api.claim(self.settings.worker_name, list(self.queues), self.no_code):
             self.busy(job.run)
             try:
                 self.carry_out(job)

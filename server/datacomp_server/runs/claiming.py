@@ -25,15 +25,16 @@ class Claims:
         """The best run of the request's queues, claimed; None when there is none."""
         self.expire()
         with self.database.read() as session:
-            candidates = WorkerService(session, self.settings, self.storage).candidates(request.queues)
+            candidates = WorkerService(session, self.settings, self.storage).candidates(request)
         for candidate in candidates:
             with self.database.write() as session:
                 service = WorkerService(session, self.settings, self.storage)
-                job = service.try_claim(candidate, request.worker, request.queues)
+                job = service.try_claim(candidate, request)
             if job is not None:
                 return job
         with self.database.write() as session:
-            WorkerService(session, self.settings, self.storage).see(request.worker, request.queues, None)
+            service = WorkerService(session, self.settings, self.storage)
+            service.see(request.worker, request.queues, None, request.no_code)
         return None
 
     def expire(self) -> int:

@@ -38,7 +38,7 @@ def get_queue(queue: QueueServiceDep) -> QueueOut:
 @router.post("/hello", status_code=204, responses=refusals(401, 403))
 def hello(body: WorkerHello, worker: WorkerDep, service: WorkerServiceDep) -> None:
     """A worker says that it is alive."""
-    service.see(body.worker, body.queues, body.busy)
+    service.see(body.worker, body.queues, body.busy, body.no_code)
 
 
 @router.post(

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
-from datacomp.messages import RunState, Stage
+from datacomp.messages import RunState, Stage, SubmissionKind
 from datacomp_server.clock import new_id, now
 from datacomp_server.database import Base, enum_column
 from datacomp_server.runs.transitions import check_transition
@@ -56,6 +56,11 @@ class Run(Base):
     environment: Mapped[dict[str, Any] | None]
     log_tail: Mapped[str] = mapped_column(default="")
     submission: Mapped[Submission] = relationship(lazy="select")
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether it runs participants' code."""
+        return self.stage is Stage.FILTER and self.submission.kind is SubmissionKind.CODE
 
     @validates("state")
     def _check_state(self, _key: str, after: RunState) -> RunState:
@@ -129,5 +134,7 @@ class Worker(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     queues: Mapped[list[str]]
     busy: Mapped[str | None]
+    no_code: Mapped[str] = mapped_column(default="", server_default="")
+    """Why it cannot run participants' code; empty where it can."""
     first_seen: Mapped[datetime] = mapped_column(default=now)
     last_seen: Mapped[datetime] = mapped_column(default=now)

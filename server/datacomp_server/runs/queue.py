@@ -45,6 +45,7 @@ class QueueService:
                 queues=worker.queues,
                 alive=self._alive(worker),
                 busy=worker.busy,
+                no_code=worker.no_code,
                 last_seen=worker.last_seen,
             )
             for worker in workers
@@ -75,6 +76,10 @@ class QueueService:
     def live_workers(self) -> list[Worker]:
         """Workers seen within three heartbeats."""
         return self.runs.workers_since(now() - timedelta(seconds=self.settings.worker_alive_seconds))
+
+    def no_code(self, queue: str) -> str:
+        """Why no live worker of a queue can run participants' code; empty when one can, or none is alive."""
+        return _no_code(self.live_workers(), queue)
 
     def _alive(self, worker: Worker) -> bool:
         return now() - worker.last_seen <= timedelta(seconds=self.settings.worker_alive_seconds)
@@ -112,9 +117,16 @@ def _serving(live: list[Worker], queue: str) -> int:
     return sum(queue in worker.queues for worker in live)
 
 
+def _no_code(live: list[Worker], queue: str) -> str:
+    reasons = [worker.no_code for worker in live if queue in worker.queues]
+    return "; ".join(sorted(set(reasons))) if reasons and all(reasons) else ""
+
+
 def _note(run: Run, positions: dict[str, tuple[int, int]], live: list[Worker]) -> str:
     if not _serving(live, run.queue):
         return f"no worker serves queue {run.queue}"
+    if run.runs_code and (reason := _no_code(live, run.queue)):
+        return f"no worker of queue {run.queue} can run code: {reason}"
     if run.id not in positions:
         return ""
     place, count = positions[run.id]

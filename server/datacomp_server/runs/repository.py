@@ -10,13 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
-from datacomp.messages import RunState
+from datacomp.messages import RunState, Stage, SubmissionKind
 from datacomp_server.database import hold_lock, is_postgresql
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Turn, Worker
 from datacomp_server.runs.scheduling import Candidate, Load
 from datacomp_server.submissions.models import Submission
 
 PARTY = Submission.party
+RUNS_CODE = sa.and_(Run.stage == Stage.FILTER, Submission.kind == SubmissionKind.CODE)
 """Whose turn it is: parties are served in turn, whatever number of submissions each has."""
 
 
@@ -74,14 +75,17 @@ class RunRepository:
 
     # --- the queue
 
-    def candidates(self, queues: Sequence[str]) -> list[Candidate]:
-        """Queued runs of some queues, but for those whose very work is being done elsewhere."""
+    def candidates(self, queues: Sequence[str], *, code: bool = True) -> list[Candidate]:
+        """Queued runs of some queues, but for those whose very work is being done elsewhere, and without `code` those
+        that run participants' code."""
         query = (
             select(Run.id, Run.submission_id, Run.stage, Run.queue, Run.queued_at, PARTY)
             .add_columns(Submission.priority)
             .join(Submission, Run.submission_id == Submission.id)
             .where(Run.state == RunState.QUEUED, Run.queue.in_(queues), ~_twin_exists(RunState.RUNNING))
         )
+        if not code:
+            query = query.where(~RUNS_CODE)
         return [Candidate(*row) for row in self.session.execute(query)]
 
     def loads(self, parties: Sequence[str]) -> dict[str, Load]:
@@ -167,9 +171,9 @@ class RunRepository:
 
     # --- workers
 
-    def see_worker(self, name: str, queues: list[str], busy: str | None, at: datetime) -> None:
+    def see_worker(self, name: str, queues: list[str], busy: str | None, no_code: str, at: datetime) -> None:
         """Note that a worker is alive; safe when two requests of one worker arrive at once."""
-        seen = {"queues": queues, "busy": busy, "last_seen": at}
+        seen = {"queues": queues, "busy": busy, "no_code": no_code, "last_seen": at}
         statement = self._insert(Worker).values(name=name, first_seen=at, **seen)
         self.session.execute(statement.on_conflict_do_update(index_elements=[Worker.name], set_=seen))
 

@@ -43,6 +43,8 @@ class WorkerOut(Message):
     queues: list[str]
     alive: bool
     busy: str | None
+    no_code: str
+    """Why it cannot run participants' code; empty where it can."""
     last_seen: datetime
 
 

@@ -13,6 +13,7 @@ from datacomp.messages import (
     CHECKPOINT_FILE,
     RECORDS_FILE,
     SUBSET_FILE,
+    ClaimRequest,
     EvaluateResult,
     Fail,
     FileRef,
@@ -76,17 +77,17 @@ class WorkerService:
 
     # --- claiming
 
-    def see(self, worker: str, queues: list[str], busy: str | None) -> None:
+    def see(self, worker: str, queues: list[str], busy: str | None, no_code: str) -> None:
         """Note that a worker is alive."""
-        self.runs.see_worker(worker, queues, busy, now())
+        self.runs.see_worker(worker, queues, busy, no_code, now())
 
-    def candidates(self, queues: list[str]) -> list[Candidate]:
-        """Queued runs of some queues, best first."""
-        found = self.runs.candidates(queues)
+    def candidates(self, request: ClaimRequest) -> list[Candidate]:
+        """Queued runs that a worker may have, best first."""
+        found = self.runs.candidates(request.queues, code=not request.no_code)
         loads = self.runs.loads(list({candidate.party for candidate in found}))
         return list(fair_order(found, loads, now(), timedelta(seconds=self.settings.ageing_seconds)))
 
-    def try_claim(self, candidate: Candidate, worker: str, queues: list[str]) -> Job | None:
+    def try_claim(self, candidate: Candidate, request: ClaimRequest) -> Job | None:
         """Claim a run; None when somebody was faster."""
         submission = self.submissions.lock(candidate.submission)
         run = self.runs.get(candidate.run)
@@ -95,8 +96,8 @@ class WorkerService:
         self.runs.hold_work(run)
         if self.lifecycle.take_over(submission, run) or self.runs.twin_in(RunState.RUNNING, run):
             return None
-        attempt = self.lifecycle.claim(submission, run, worker)
-        self.runs.see_worker(worker, queues, run.id, now())
+        attempt = self.lifecycle.claim(submission, run, request.worker)
+        self.see(request.worker, request.queues, run.id, request.no_code)
         return self._job(submission, run, attempt)
 
     def take_over(self, submission_id: str) -> None:

@@ -10,13 +10,15 @@ from datacomp.messages import (
     QuotaOut,
     RunState,
     SubmissionCreate,
+    SubmissionKind,
     SubmissionLine,
     SubmissionOut,
 )
-from datacomp.problems import raise_if_any
+from datacomp.problems import Problem, raise_if_any
 from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.service import Viewer
 from datacomp_server.audit.service import Act, Audit
+from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService
 from datacomp_server.errors import Conflict, Forbidden, Gone, NotFound
 from datacomp_server.leaderboard.repository import ScoreRepository
@@ -65,7 +67,7 @@ class SubmissionService:
         if viewer.role is Role.WORKER:
             raise Forbidden.of("workers-do-not-submit", "a worker's account cannot take part")
         board = self.boards.row(create.board)
-        raise_if_any(opening_problems(board, create))
+        raise_if_any([*opening_problems(board, create), *self._code_problems(board, create.kind)])
         self.storage.require_room(2 * create.size)  # its pieces, and the file made of them
         party = self.quota.require(viewer.user_id, board, rehearsal=create.rehearsal)
         submission = Submission(board_name=board.name, user_id=viewer.user_id, kind=create.kind, state=UPLOADING)
@@ -79,6 +81,15 @@ class SubmissionService:
         self.quota.reserve(submission)
         self.lifecycle.open(submission, _actor(viewer))
         return self._receipt(submission, viewer)
+
+    def _code_problems(self, board: Board, kind: SubmissionKind) -> list[Problem]:
+        """What is wrong with handing in code while all live workers say that they cannot run any."""
+        reason = self.queue.no_code(board.data_queue) if kind is SubmissionKind.CODE else ""
+        if not reason:
+            return []
+        message = f"no worker can run filter code now: {reason}"
+        hint = "hand in an expression, or the uids that the filter keeps; organisers: see docs/sandbox.md"
+        return [Problem(code="sandbox-missing", message=message, where="kind", hint=hint)]
 
     def expect_upload(self, viewer: Viewer, submission_id: str) -> ExpectedUpload:
         """What must arrive. Asked before the bytes are read; `Gone` once the submission ended without them."""
@@ -110,9 +121,7 @@ class SubmissionService:
         self, viewer: Viewer, *, limit: int = 200, offset: int = 0, digest: str | None = None, state: str | None = None
     ) -> list[SubmissionLine]:
         """The viewer's submissions and those of the viewer's team, newest first; only those of a file or a state, where one is given."""
-        rows = self.submissions.of_party(
-            viewer.user_id, viewer.team_id, limit, offset, digest=digest, state=state
-        )
+        rows = self.submissions.of_party(viewer.user_id, viewer.team_id, limit, offset, digest=digest, state=state)
         return [self._line(row) for row in rows]
 
     def standings(self, viewer: Viewer) -> list[QuotaOut]:
@@ -208,7 +217,9 @@ class SubmissionService:
     def _changeable(viewer: Viewer, submission: Submission) -> Submission:
         if not may_change(viewer, submission):
             raise Forbidden.of(
-                "not-yours", "only its participant, its team or an organiser may change a submission", where=submission.id
+                "not-yours",
+                "only its participant, its team or an organiser may change a submission",
+                where=submission.id,
             )
         return submission
 

@@ -8,7 +8,7 @@ from datacomp_worker.sandbox.cgroup import find as find_cgroup
 from datacomp_worker.sandbox.filters import Scored, score_in_sandbox
 from datacomp_worker.sandbox.layers import Layer, without
 from datacomp_worker.sandbox.limits import Limits, SandboxSettings
-from datacomp_worker.sandbox.selftest import require_sandbox, self_test
+from datacomp_worker.sandbox.selftest import require_sandbox, self_test, why_no_code
 
 __all__ = [
     "Cgroup",
@@ -20,5 +20,6 @@ __all__ = [
     "require_sandbox",
     "score_in_sandbox",
     "self_test",
+    "why_no_code",
     "without",
 ]

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datacomp.problems import PlatformFault
 from datacomp_worker.sandbox.cgroup import Cgroup
+from datacomp_worker.sandbox.cgroup import find as find_cgroup
 from datacomp_worker.sandbox.command import Box
 from datacomp_worker.sandbox.filters import PYTHON, not_started
 from datacomp_worker.sandbox.layers import ALL, Layers
-from datacomp_worker.sandbox.limits import MIB, Limits
+from datacomp_worker.sandbox.limits import MIB, Limits, SandboxSettings
 from datacomp_worker.sandbox.mounts import Mount
 from datacomp_worker.sandbox.process import RESULT_FD, End, run
 
@@ -23,6 +24,7 @@ PROBE = Path(__file__).with_name("probe.py")
 NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts")
 LIMITS = Limits(seconds=20, memory=512 * MIB, processes=16, tmp_bytes=32 * MIB)
 LARGEST_REPORT = 1 << 16
+LONGEST_REASON = 2000
 
 
 class _Report(BaseModel):
@@ -37,9 +39,19 @@ def require_sandbox(cgroup: Cgroup | None = None) -> None:
     and what to install or set; it is tested again next time."""
     trouble = self_test(cgroup=cgroup)
     if trouble:
-        hint = "run the worker as an ordinary user, or as root with setpriv installed; see docs/run-your-own.md"
+        hint = "run the worker as an ordinary user, or as root with setpriv installed; see docs/sandbox.md"
         message = f"the sandbox does not contain on this host: {'; '.join(trouble)}"
         raise PlatformFault.of("sandbox-missing", message, where=os.uname().nodename, hint=hint)
+
+
+def why_no_code() -> str:
+    """What keeps this host from running participants' code, for people; empty when nothing does. Tested at the start of
+    a worker, so that it is handed no code that it would have to refuse."""
+    try:
+        require_sandbox(find_cgroup(SandboxSettings().cgroup))
+    except PlatformFault as fault:
+        return "; ".join(str(problem) for problem in fault.problems)[:LONGEST_REASON]
+    return ""
 
 
 def self_test(*, layers: Layers = ALL, cgroup: Cgroup | None = None) -> list[str]:
