@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     console: Console
     errors: Console
 
-PATIENCE = 0.5
+PATIENCE = 1.5
 """Seconds of countable work before its bar shows."""
 
 

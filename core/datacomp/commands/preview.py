@@ -12,7 +12,7 @@ import numpy.typing as npt
 from datacomp.filtering.selection import Selection
 from datacomp.pool import Pool
 from datacomp.problems import BadInput
-from datacomp.uids import read_subset
+from datacomp.uids import find, read_subset
 
 MOST_LANGUAGES = 8
 BINS = 20
@@ -125,20 +125,22 @@ def _range(pool: Pool, column: npt.NDArray[Any]) -> tuple[float, float]:
 
 def _counted(bins: npt.NDArray[np.int64], counts: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
     """Rows kept and rows in all of each bin, shape (2, size)."""
+    if counts.dtype == np.bool_:  # in one pass: bins of rows that are kept lie `size` higher
+        dropped, kept = np.bincount(bins + counts * np.int64(size), minlength=2 * size).reshape(2, size)
+        return np.stack([kept, dropped + kept])
     every = np.bincount(bins, minlength=size)
-    if counts.dtype == np.bool_:
-        return np.stack([np.bincount(bins[counts], minlength=size), every])
     return np.stack([np.bincount(bins, weights=counts, minlength=size).astype(np.int64), every])
 
 
 def _overlap(pool: Pool, counts: npt.NDArray[Any], compare: Path) -> tuple[int, int]:
-    rows = pool.rows_of(read_subset(compare))
+    places = find(read_subset(compare), pool.sorted_uids)  # in the order of uids
     there = np.zeros(pool.rows, np.bool_)
-    there[rows[rows >= 0]] = True
-    if not rows.size or (rows < 0).all():
+    there[places[places >= 0]] = True
+    if not there.any():
         hint = "both subsets must be of the same pool"
         raise BadInput.of("subset-foreign", "the pool has none of its uids", where=str(compare), hint=hint)
-    return int(np.count_nonzero(there)), int(np.count_nonzero(there & (counts > 0)))
+    kept = (counts > 0).take(pool.uid_order)
+    return int(np.count_nonzero(there)), int(np.count_nonzero(there & kept))
 
 
 def _bars(counts: tuple[int, ...]) -> str:
