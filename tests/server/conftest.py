@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import uvicorn
+from argon2 import PasswordHasher
 from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, running, write_boards
 from servers import POSTGRES, REDIS, needed, postgres_schema
 
 from datacomp_server import schema
+from datacomp_server.accounts import security
 from datacomp_server.database import Database
 from datacomp_server.models import Base
 from datacomp_server.settings import Settings
@@ -26,6 +28,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("DATACOMP_") and name not in {POSTGRES, REDIS}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed as always, but cheaply: what makes guessing slow would make tests slow."""
+    quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    monkeypatch.setattr(security, "_hasher", quick)
+    monkeypatch.setattr(security, "_NOBODY", quick.hash("nobody's password"))
 
 
 @pytest.fixture(scope="session")

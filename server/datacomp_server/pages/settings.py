@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated
 
@@ -44,6 +45,8 @@ DONE = {
     "mail": "Your wishes about mail are kept.",
     "webhook": "The webhook is deleted.",
 }
+BROWSERS = re.compile(r"\b(Edg|OPR|Firefox|HeadlessChrome|Chrome|Version)/(\d+)")
+SYSTEMS = re.compile(r"Windows|Android|iPhone|iPad|Macintosh|CrOS|Linux")
 NOTICES = 20
 ACTIVITY = 20
 
@@ -236,7 +239,10 @@ def _page(
         return SettingsPage(
             site=site_for(request, viewer),
             has_password=_has_password(session, request, viewer),
-            sessions=SessionService(session, settings).list_open(viewer),
+            sessions=[
+                line.model_copy(update={"client": browser_of(line.client)})
+                for line in SessionService(session, settings).list_open(viewer)
+            ],
             providers=[item for item in providers(settings) if item.key not in {row.provider for row in identities}],
             identities=identities,
             mail=notices.mail(viewer),
@@ -248,6 +254,15 @@ def _page(
             new_webhook=new_webhook,
             problems=problems or [],
         )
+
+
+def browser_of(client: str) -> str:
+    """What a browser calls itself, in words that people know; others are cut."""
+    browser, system = BROWSERS.search(client), SYSTEMS.search(client)
+    if browser is None:
+        return client[:40]
+    name = {"Edg": "Edge", "OPR": "Opera", "Version": "Safari", "HeadlessChrome": "Chrome"}.get(*2 * (browser[1],))
+    return f"{name} {browser[2]}" + (f" on {system[0]}" if system else "")
 
 
 def _has_password(session: Session, request: Request, viewer: Viewer) -> bool:
