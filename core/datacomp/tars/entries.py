@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 BLOCK = 512
-WINDOW = 4096
+WINDOW = 3584
 """Bytes read at once: a sample's files behind its image, and the header of the next sample's image."""
 _EXTENDED, _LONG_NAME = b"x", b"L"
 _SKIPPED = (_EXTENDED, b"g", _LONG_NAME, b"K")

@@ -50,36 +50,20 @@ def samples(tar: Window, offset: int = 0) -> Iterator[Sample]:
     all else to the reading of header by header.
     """
     shape: Shape = ()
-    last: Sample | None = None
     while offset < tar.size:
-        sample = _alike(tar, offset, shape) if shape else None
-        if last is not None:
-            if sample is not None and sample.stem != last.stem:
-                yield last
-            else:  # the last one may go on
-                offset, sample = last.start, None
-        if sample is None:
-            whole = _any(tar, offset)
-            if whole is None:
-                return
-            yield whole
-            shape, last, offset = whole.shape, None, whole.stop
-        else:
-            last, offset = sample, sample.stop
-    if last is not None:
-        yield last
+        for sample in _alike(tar, offset, shape):
+            yield sample
+            offset = sample.stop
+        whole = _any(tar, offset)
+        if whole is None:
+            return
+        yield whole
+        shape, offset = whole.shape, whole.stop
 
 
 def sample_at(tar: Window, offset: int, shape: Shape = ()) -> Sample | None:
     """The sample at an offset, quickly if it has this shape. ValueError as `samples`; None at the tar's end."""
-    sample = _alike(tar, offset, shape) if shape else None
-    if sample is not None and sample.stop < tar.size:
-        at = tar.find(sample.stop, min(BLOCK, tar.size - sample.stop))
-        rest = tar.content[at : at + BLOCK]
-        plain = rest[156:157] == b"0" and rest[257:262] == b"ustar" and not rest[345]
-        if any(rest) and (not plain or rest.startswith(sample.stem + b".")):
-            sample = None  # it may go on
-    return sample or _any(tar, offset)
+    return next(_alike(tar, offset, shape), None) or _any(tar, offset)
 
 
 def _any(tar: Window, offset: int) -> Sample | None:
@@ -109,32 +93,46 @@ def _endings(shape: Shape) -> tuple[bytes, ...]:
     return tuple(b".%b\0" % extension.encode() for extension in shape)
 
 
-def _alike(tar: Window, offset: int, shape: Shape) -> Sample | None:
-    """The sample at an offset if it has this shape, in plain headers. It may go on behind them."""
+def _alike(tar: Window, offset: int, shape: Shape) -> Iterator[Sample]:
+    """The samples from an offset on as long as they have this shape, in plain headers, and it is certain that they end.
+
+    A sample has ended where a plain header of another one follows, or nothing.
+    """
     content, at, end = tar.content, offset - tar.begin, tar.size
-    start, stem, about, total = offset, b"", None, 0
-    places = []
-    for ending in _endings(shape):
-        if at < 0 or at + BLOCK > len(content):
-            if offset + BLOCK > end:
-                return None
-            at = tar.find(offset, BLOCK)
-            content = tar.content
-        if not stem:
-            stem = bytes(content[at : content.find(b".", at, at + 100)])
-        digits = content[at + 124 : at + 135]
-        name_and_kind = content.startswith(stem + ending, at) and content.startswith(_PLAIN, at + 156)
-        if not name_and_kind or content[at + 345] or not digits.isdigit():
-            return None
-        offset, at, size = offset + BLOCK, at + BLOCK, int(digits, 8)
-        places.append((offset, size))
-        if ending == b".json\0":
-            about = content[at : at + size] if at + size <= len(content) else tar.bytes(offset, size)
-        step = (size + BLOCK - 1) // BLOCK * BLOCK
-        offset, at, total = offset + step, at + step, total + size
-    if offset > end or not stem.isalnum():
-        return None
-    return Sample(start, offset, total, stem, shape, places, about, True)
+    limit = min(len(content), end - tar.begin) - BLOCK
+    endings, last = _endings(shape), None
+    while endings:
+        start, stem, about, total = offset, b"", None, 0
+        places = []
+        for ending in endings:
+            if at > limit or at < 0:
+                if offset + BLOCK > end:
+                    if last is not None and offset == start:
+                        yield last
+                    return
+                at = tar.find(offset, BLOCK)
+                content = tar.content
+                limit = len(content) - BLOCK
+            if not stem:
+                stem = bytes(content[at : content.find(b".", at, at + 100)])
+            digits = content[at + 124 : at + 135]
+            plain = content.startswith(stem + ending, at) and content.startswith(_PLAIN, at + 156)
+            if not plain or content[at + 345] or not digits.isdigit():
+                return
+            if last is not None:
+                if stem == last.stem:
+                    return
+                yield last
+                last = None
+            offset, at, size = offset + BLOCK, at + BLOCK, int(digits, 8)
+            places.append((offset, size))
+            if ending == b".json\0":
+                about = content[at : at + size] if at + size <= len(content) else tar.bytes(offset, size)
+            step = (size + BLOCK - 1) // BLOCK * BLOCK
+            offset, at, total = offset + step, at + step, total + size
+        if offset > end or not stem.isalnum():
+            return
+        last = Sample(start, offset, total, stem, shape, places, about, True)
 
 
 _FIRST = re.compile(rb'\{"uid": "([0-9a-fA-F]{32})"').match
