@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,14 +101,14 @@ def exact(x: np.ndarray, uids: np.ndarray, scores: np.ndarray, keep: str) -> np.
 def ours(x: np.ndarray, uids: np.ndarray, scores: np.ndarray, keep: str, *, own_cell: bool) -> tuple[np.ndarray, str]:
     """The engine, and the recall it measures; `own_cell`: every row in its nearest cell alone, as in SemDeDup."""
     from datacomp import uids as u
-    from datacomp_filters.neardup import Cells, cells, deduplicate
+    from datacomp_filters.neardup import cells, deduplicate
     from datacomp_filters.neardup.rows import Rows
     from datacomp_filters.neardup.sketch import Sketches
 
     found = None
     if own_cell:
         built = cells.build(Sketches.of(Rows.of(x)), u.order(uids), THRESHOLD)
-        found = Cells(built.centroids, np.where(np.arange(built.nearest.shape[1]) == 0, built.nearest, np.int32(-1)))
+        found = replace(built, nearest=np.where(np.arange(built.nearest.shape[1]) == 0, built.nearest, np.int32(-1)))
     decision = deduplicate(x, uids, scores, threshold=THRESHOLD, keep=keep, cells=found)
     low, high = decision.recall.interval()
     return decision.removed, f"{decision.recall.rate:.4f} ({low:.4f} to {high:.4f})"
@@ -126,7 +126,8 @@ def one(method: str, keep: str, directory: Path, out: Path) -> None:
     else:
         removed, measured = ours(x, uids, scores, keep, own_cell=method == "own-cell")
     wall, used = time.perf_counter() - began, time.process_time() - cpu
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()  # getrusage counts the parent's memory in
+    memory = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     back = np.empty(len(x), np.bool_)
     back[order] = removed
     np.save(out.with_suffix(".npy"), back)

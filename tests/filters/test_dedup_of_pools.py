@@ -107,7 +107,7 @@ def test_nearness_found_in_cells_is_that_of_brute_force(monkeypatch: pytest.Monk
     rows[6:40] = images[7] + 0.1 * rng.standard_normal((34, 64))
     rows, images = rows.astype(np.float16), images.astype(np.float16)
     made = Images.of(Rows.of(images), 0.8)
-    assert len(made.centroids) == 9
+    assert made.cells.count == 9
     found = made.nearest_cosine(Rows.of(rows))
     wide, others = rows.astype(np.float64), images.astype(np.float64)
     with np.errstate(invalid="ignore"):

@@ -171,6 +171,26 @@ def test_no_near_pair_is_dismissed_by_its_sketches(pool: tuple[np.ndarray, np.nd
     assert kept.sum() < 0.01 * kept.size
 
 
+def test_rows_that_differ_in_few_directions_share_cells() -> None:
+    """As a CLIP's do: all rows, and near ones too, differ mostly along the first directions."""
+    rng = np.random.default_rng(4)
+    widths = np.arange(1, 129) ** -0.6
+    x = rng.standard_normal((4000, 128)) * widths + 2 * np.eye(128)[7]
+    source = rng.integers(0, 2000, 2000)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    apart = rng.standard_normal((2000, 128)) * widths
+    apart -= (apart * x[source]).sum(axis=1, keepdims=True) * x[source]
+    x[2000:] = 0.955 * x[source] + np.sqrt(1 - 0.955**2) * apart / np.linalg.norm(apart, axis=1, keepdims=True)
+    rows = Rows.of(x.astype(np.float16))
+    made = cells.build(Sketches.of(rows), np.arange(4000), THRESHOLD)
+    shared = [
+        (made.nearest[one] == made.nearest[other, :1]).any(axis=1)
+        for one, other in ((source, np.arange(2000, 4000)), (np.arange(2000, 4000), source))
+    ]
+    assert made.count == 8
+    assert (shared[0] | shared[1]).mean() > 0.999
+
+
 def test_rows_made_to_have_long_sketches_are_shortened() -> None:
     worst = np.linalg.svd(sketch._signs(768), full_matrices=False)[0][:, 0]
     assert 2000**2 < sketched(worst.astype(np.float16)[None]).squares[0] < 2048**2

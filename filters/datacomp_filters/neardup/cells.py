@@ -1,8 +1,9 @@
 """K-means cells of sketches: near rows share one, so that only rows of one cell are compared.
 
-Every row is in the cell whose centroid is nearest, its own, and a guest in each cell that a near row may own. Two near
-rows on either side of the plane between two centroids lie within their distance of each other of the plane, the
-nearer within half of that; along one direction of many, the distance is seldom more than a few standard deviations.
+Every row is in the cell whose centroid is nearest, its own, and a guest in each cell that a near row may own. Of two
+near rows on either side of the plane between two centroids, one lies no further from it than half their distance
+along the direction between the centroids. Along one direction that is seldom more than a few standard deviations, for
+which near rows are taken to differ in the directions in which rows of a cell do.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from datacomp_filters.neardup.sketch import SCALE, WIDTH, Single, Sketches, Whol
 from datacomp_filters.neardup.spread import spread
 
 ROWS_PER_CELL = 2000
-MOST_CELLS = 8
+MOST_CELLS = 12
 """Cells of one row."""
-DEVIATIONS = 2.5
-"""A row is a guest up to this far from the plane, in standard deviations of the distance of two rows at the threshold
-along one direction."""
+DEVIATIONS = 2.25
+"""A row is a guest up to this far from the plane: half of how far two rows at the threshold may lie apart across it."""
 SAMPLE_PER_CELL = 128
 ITERATIONS = 8
 SEED = 20_230_427
+Matrix = npt.NDArray[np.float64]
 PRODUCTS = 1 << 20
 """Distances to centroids that a thread holds."""
 
@@ -40,6 +41,8 @@ class Cells:
 
     centroids: Whole
     """Shape (k, WIDTH), among sketches."""
+    variance: Matrix
+    """Covariance of rows about their own centroids, shape (WIDTH, WIDTH), with a trace of 1."""
     nearest: npt.NDArray[np.int32]
     """Shape (n, c): its own, then those where it is a guest, from the nearest on; -1 where there is none."""
 
@@ -74,21 +77,56 @@ def build(sketches: Sketches, by_uid: Indices, threshold: float, tick: Tick = un
     if count <= 1:
         return one_cell(len(sketches.points), by_uid)
     sample = np.random.default_rng(SEED).choice(len(by_uid), min(len(by_uid), count * SAMPLE_PER_CELL), replace=False)
-    centroids = train(sketches.points[by_uid[np.sort(sample)]].astype(np.float32), count)
-    return place(sketches, by_uid, centroids, threshold, tick)
+    chosen = by_uid[np.sort(sample)]
+    centroids = train(sketches.points[chosen].astype(np.float32), count)
+    variance = variance_about(centroids, sketches, chosen)
+    return place(sketches, by_uid, centroids, variance, threshold, tick)
 
 
 def one_cell(count: int, rows: Indices) -> Cells:
     """All of the given rows, of `count`, in one cell."""
     nearest = np.full((count, 1), -1, np.int32)
     nearest[rows, 0] = 0
-    return Cells(np.zeros((1, WIDTH), np.int16), nearest)
+    return Cells(np.zeros((1, WIDTH), np.int16), np.eye(WIDTH) / WIDTH, nearest)
 
 
-def place(sketches: Sketches, rows: Indices, centroids: Whole, threshold: float, tick: Tick = unheard) -> Cells:
+def place(
+    sketches: Sketches, rows: Indices, centroids: Whole, variance: Matrix, threshold: float, tick: Tick = unheard
+) -> Cells:
     """The given rows in the cells around `centroids`, so that rows whose cosine is at least `threshold` share one."""
-    slack = DEVIATIONS * SCALE * math.sqrt((2 - 2 * threshold) / WIDTH)
-    return Cells(centroids, assign(sketches, rows, centroids, slack, tick))
+    slack = _slack(centroids, variance, threshold)
+    return Cells(centroids, variance, assign(sketches, rows, centroids, slack, tick))
+
+
+def variance_about(centroids: Whole, sketches: Sketches, rows: Indices) -> Matrix:
+    """Covariance of rows about their nearest centroids, with a trace of 1. Sums are of whole numbers, and exact."""
+    total = np.zeros((WIDTH, WIDTH))
+    factor = Sketches.around(centroids).right(np.arange(len(centroids)))
+    size = max(1, PRODUCTS // len(centroids))
+    for start in range(0, len(rows), size):
+        index = rows[start : start + size]
+        own = nearness(sketches.left(index), factor).argmax(axis=1)
+        apart = sketches.points[index].astype(np.float64) - centroids[own]
+        total += apart.T @ apart
+    trace = np.trace(total)
+    return total / trace if trace else np.eye(WIDTH) / WIDTH
+
+
+def _slack(centroids: Whole, variance: Matrix, threshold: float) -> Single:
+    """How far from the plane between two centroids a row is a guest on the other side: shape (k, k), whole numbers, so
+    that the last bits of the way there do not count. No direction is taken for narrower than the mean one."""
+    wide = centroids.astype(np.float64)
+    along = wide @ variance @ wide.T
+    own = np.diagonal(along)
+    share = (own[:, None] + own[None, :] - 2 * along) / _gaps(Sketches.around(centroids)).astype(np.float64) ** 2
+    deviation = SCALE * math.sqrt(2 - 2 * threshold) * np.sqrt(np.maximum(share, 1 / WIDTH))
+    return np.rint(DEVIATIONS * deviation + 1).astype(np.float32)
+
+
+def _gaps(centroids: Sketches) -> Single:
+    """Distances of centroids, at least 1: shape (k, k)."""
+    every = np.arange(len(centroids.points))
+    return np.sqrt(np.maximum(-nearness(centroids.left(every), centroids.right(every)), 1))
 
 
 def train(points: Single, count: int) -> Whole:
@@ -123,14 +161,14 @@ def _one_thread() -> Iterator[None]:
 
 
 def assign(
-    sketches: Sketches, rows: Indices, centroids: Whole, slack: float, tick: Tick = unheard
+    sketches: Sketches, rows: Indices, centroids: Whole, slack: Single, tick: Tick = unheard
 ) -> npt.NDArray[np.int32]:
     """The cells of the given rows by exact distances, ties to the lower: the nearest, and up to `MOST_CELLS` whose
-    plane towards it is no further than `slack`, the nearest planes first. Shape (n, MOST_CELLS), -1 elsewhere."""
+    plane towards it is no further than `slack`, shape (k, k), the relatively nearest planes first. Shape (n,
+    MOST_CELLS), -1 elsewhere."""
     targets = Sketches.around(centroids)
-    every = np.arange(len(centroids))
-    factor = targets.right(every)
-    gaps = np.sqrt(np.maximum(-nearness(targets.left(every), factor), 1))
+    factor = targets.right(np.arange(len(centroids)))
+    further = 2 * slack * _gaps(targets)  # in squared distance, of the centroid beyond a plane so far away
     nearest = np.full((len(sketches.points), min(MOST_CELLS, len(centroids))), -1, np.int32)
     size = max(1, PRODUCTS // len(centroids))
 
@@ -139,8 +177,8 @@ def assign(
         close = nearness(sketches.left(index), factor)
         own = close.argmax(axis=1)
         best = close[np.arange(len(index)), own]
-        row, cell = np.nonzero(close >= best[:, None] - (2 * slack) * gaps[own])
-        planes = (best[row] - close[row, cell]) / gaps[own[row], cell]
+        row, cell = np.nonzero(close >= best[:, None] - further[own])
+        planes = (best[row] - close[row, cell]) / further[own[row], cell]
         order = np.lexsort((cell, planes, row))
         row, cell = row[order], cell[order]
         choice = np.arange(row.size) - np.searchsorted(row, row)

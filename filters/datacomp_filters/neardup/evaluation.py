@@ -19,13 +19,13 @@ from datacomp.pool import Pool
 from datacomp.pool.join import write_column, write_manifest
 from datacomp.pool.manifest import PACK
 from datacomp.problems import BadInput
-from datacomp_filters.neardup.cells import build, one_cell, place
+from datacomp_filters.neardup.cells import Cells, build, one_cell, place
 from datacomp_filters.neardup.compare import DENSE, Tile, exact_cosines, margin, tiles_between
 from datacomp_filters.neardup.over_pool import require_faiss
 from datacomp_filters.neardup.progress import Report, silent
 from datacomp_filters.neardup.recall import Recall
 from datacomp_filters.neardup.rows import Half, Indices, Rows
-from datacomp_filters.neardup.sketch import Sketches, Whole, reach, within
+from datacomp_filters.neardup.sketch import Sketches, reach, within
 from datacomp_filters.neardup.spread import one_thread_each, spread
 
 EVAL_FEATURES = "eval_features.npz"
@@ -87,7 +87,7 @@ class Images:
 
     rows: Rows
     sketches: Sketches
-    centroids: Whole
+    cells: Cells
     members: dict[int, tuple[Indices, Indices]]
     """By cell: the images that it owns, and its guests."""
     floor: float
@@ -98,7 +98,7 @@ class Images:
         sketches, usable = Sketches.of(rows), np.flatnonzero(rows.usable)
         cells = build(sketches, usable, floor) if floor >= COARSE else one_cell(len(rows.features), usable)
         members = {cell: (own, guests) for cell, own, guests in cells.members(usable)}
-        return cls(rows, sketches, cells.centroids, members, floor)
+        return cls(rows, sketches, cells, members, floor)
 
     def nearest_cosine(self, rows: Rows) -> Singles:
         """The largest cosine of each row to any image, if at least the floor, else just below it: shape (n,), NaN
@@ -115,7 +115,8 @@ class Images:
 
     def _tiles(self, sketches: Sketches, usable: Indices) -> Iterator[Tile]:
         none = np.empty(0, np.int64)
-        for cell, own, guests in place(sketches, usable, self.centroids, self.floor).members(usable):
+        placed = place(sketches, usable, self.cells.centroids, self.cells.variance, self.floor)
+        for cell, own, guests in placed.members(usable):
             owned, visiting = self.members.get(cell, (none, none))
             yield from tiles_between(own, np.concatenate([owned, visiting]))
             yield from tiles_between(guests, owned)
