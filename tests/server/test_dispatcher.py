@@ -1,18 +1,21 @@
 """The doorbell and the dispatcher, on the file broker and on Redis, with a real Celery worker at the other end."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import sqlalchemy as sa
 from server_site import ONLY_SQLITE, WORKER_TOKEN, Site, running, uids
 
@@ -65,6 +68,62 @@ def test_a_ring_that_failed_stays_owed(site: Site) -> None:
     with pytest.raises(PlatformFault, match="broker-unreachable"):
         dispatcher.deliver()
     assert [row.delivered_at for row in outbox(site)] == [None]
+
+
+def test_rings_are_sent_again_after_the_brokers_folder_was_deleted(site: Site) -> None:
+    site.submit("ada", uids(1))
+    with dispatching(site) as dispatcher:
+        dispatcher.deliver()
+        shutil.rmtree(site.settings.data_dir / "broker")
+        backdate(site, Run.queued_at, 60)
+        with pytest.raises(PlatformFault, match="broker-unreachable"):
+            dispatcher.ring_again()
+        dispatcher._due.clear()
+        assert dispatcher.ring_again() == ["cpu"]
+        assert dispatcher.doorbell.waiting("cpu") == 1
+
+
+@ONLY_SQLITE
+def test_rings_are_sent_again_after_redis_forgot_them(make_settings: Callable[..., Settings], redis_url: str) -> None:
+    with running(make_settings(broker_url=redis_url)) as site, dispatching(site) as dispatcher:
+        site.submit("ada", uids(1))
+        dispatcher.deliver()
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushall()
+        backdate(site, Run.queued_at, 60)
+        assert dispatcher.ring_again() == ["cpu"]
+        assert dispatcher.doorbell.waiting("cpu") == 1
+
+
+def test_a_broker_that_is_away_keeps_no_other_duty_from_being_done(site: Site) -> None:
+    receipt = site.submit("ada", uids(1))
+
+    class Broken(Doorbell):
+        def ring(self, queue: str) -> None:
+            raise PlatformFault.of("broker-unreachable", "away")
+
+    site.worker().must_claim()
+    backdate(site, Attempt.lease_until, 1)
+    dispatcher = Dispatcher(site.database, site.settings, site.storage, Broken(site.settings))
+    with pytest.raises(PlatformFault, match="broker-unreachable"):
+        dispatcher.step()
+    assert site.receipt(receipt.id).runs[0].state is RunState.QUEUED
+
+
+def test_two_dispatchers_at_once_send_what_is_owed(site: Site) -> None:
+    for seed in range(8):
+        site.submit("ada", uids(seed))
+    barrier = threading.Barrier(2)
+
+    def deliver() -> int:
+        with dispatching(site) as dispatcher:
+            barrier.wait()
+            return dispatcher.deliver()
+
+    with ThreadPoolExecutor(2) as pool:
+        sent = sum(pool.map(lambda _: deliver(), range(2)))
+    assert sent == 8, "each ring by one of them"
+    assert all(row.delivered_at for row in outbox(site))
 
 
 def test_a_lost_ring_is_rung_again_and_rings_do_not_pile_up(site: Site) -> None:

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
+import sqlalchemy as sa
 from server_site import Site, uids
 
 from datacomp.client import Client
 from datacomp.messages import EventOut
+from datacomp_server.models import Event
 
 
 @contextmanager
@@ -82,3 +85,29 @@ def test_the_form_that_browsers_read(site: Site, address: str) -> None:
     assert json.loads(blocks[2][2].removeprefix("data: "))["after"] == "cancelled"
     unknown = httpx.get(f"{address}/api/submissions/0000000000000000/events")
     assert unknown.status_code == 404
+
+
+def test_history_can_neither_be_changed_nor_deleted(site: Site) -> None:
+    receipt = site.submit("ada", uids(4))
+    before = list(site.http.get(f"/api/submissions/{receipt.id}").json()["runs"])
+    for statement in (
+        "update events set reason = 'nothing happened'",
+        "update events set after = 'scored'",
+        "update events set actor = 'organiser:eve'",
+        "update events set actor = 'participant:deleted', before = 'scored'",
+        "delete from events",
+    ):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), site.database.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    assert site.http.get(f"/api/submissions/{receipt.id}").json()["runs"] == before
+
+
+def test_an_actor_whose_account_is_deleted_loses_the_name_and_nothing_else(site: Site) -> None:
+    receipt = site.submit("ada", uids(5))
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "update events set actor = 'participant:deleted-1', reason = 'opened' where actor = 'participant:ada'"
+        )
+    with site.database.read() as session:
+        actors = set(session.scalars(sa.select(Event.actor).where(Event.submission_id == receipt.id)))
+    assert actors == {"participant:deleted-1"}

@@ -62,18 +62,33 @@ class Dispatcher:
             except (DatacompError, SQLAlchemyError) as error:
                 log.warning("dispatching goes on in %s s: %s", BACKOFF_SECONDS, error)
                 pause = BACKOFF_SECONDS
+            except Exception:  # a fault of ours in one duty, which must not end the others
+                log.exception("dispatching goes on in %s s", BACKOFF_SECONDS)
+                pause = BACKOFF_SECONDS
 
     def step(self) -> None:
-        """One look at everything that is due."""
-        self.deliver()
-        self._every("leases", min(1.0, self.settings.heartbeat_seconds), self._expire)
-        self._every("deadlines", 1.0, self._enforce_deadlines)
-        self._every("equal work", 1.0, Claims(self.database, self.settings, self.storage).take_over)
-        self._every("rings", min(1.0, self.settings.ring_again_seconds), self.ring_again)
-        self._every("uploads", CALM_SECONDS, self.cancel_stale_uploads)
-        self._every("pieces", CALM_SECONDS, self.sweep_uploads)
-        self._every("files", HOUR, self.sweep_files)
-        self._every("outbox", CALM_SECONDS, self.forget_delivered)
+        """One look at everything that is due. A duty that fails keeps no other from being done; then it is told."""
+        claims = Claims(self.database, self.settings, self.storage)
+        duties: list[tuple[str, float, Callable[[], object]]] = [
+            ("outbox", 0.0, self.deliver),
+            ("leases", min(1.0, self.settings.heartbeat_seconds), self._expire),
+            ("deadlines", 1.0, self._enforce_deadlines),
+            ("equal work", 1.0, claims.take_over),
+            ("rings", min(1.0, self.settings.ring_again_seconds), self.ring_again),
+            ("uploads", CALM_SECONDS, self.cancel_stale_uploads),
+            ("pieces", CALM_SECONDS, self.sweep_uploads),
+            ("files", HOUR, self.sweep_files),
+            ("delivered", CALM_SECONDS, self.forget_delivered),
+        ]
+        failed: list[Exception] = []
+        for name, seconds, act in duties:
+            if self._is_due(name, seconds):
+                try:
+                    act()
+                except Exception as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]
 
     def deliver(self) -> int:
         """Ring for every row of the outbox that is owed; returns how many.
@@ -136,10 +151,6 @@ class Dispatcher:
         overdue = Claims(self.database, self.settings, self.storage).enforce_deadlines()
         if overdue:
             log.warning("%d runs overran their deadline", overdue)
-
-    def _every(self, name: str, seconds: float, act: Callable[[], object]) -> None:
-        if self._is_due(name, seconds):
-            act()
 
     def _is_due(self, name: str, seconds: float) -> bool:
         at = time.monotonic()

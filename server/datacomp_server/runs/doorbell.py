@@ -38,7 +38,7 @@ class Doorbell:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.broker_url
-        self._options = transport_options(self._url, settings.broker_dir or settings.data_dir / "broker")
+        self._directory = settings.broker_dir or settings.data_dir / "broker"
         self._connection: Connection | None = None
         self._channel: Any = None
 
@@ -67,9 +67,8 @@ class Doorbell:
     def _guarded(self, act: Any) -> Any:
         try:
             if self._connection is None:
-                self._connection = Connection(
-                    self._url, transport_options=self._options, connect_timeout=TIMEOUT_SECONDS
-                )
+                options = transport_options(self._url, self._directory)  # folders that were deleted come back
+                self._connection = Connection(self._url, transport_options=options, connect_timeout=TIMEOUT_SECONDS)
                 self._channel = self._connection.channel()
             return act(self._channel)
         except _broker_errors(self._connection) as error:
