@@ -104,6 +104,30 @@ def test_whatever_has_no_copy_is_read_in_shard_order(pool: Pool, rule: str) -> N
     assert best_order(pool, rule) is pool
 
 
+def test_a_filter_may_say_that_any_order_will_do(pool: Pool, tmp_path: Path) -> None:
+    source = """
+from datacomp.filtering import Filter
+class Mine(Filter):
+    columns = ("clip_b32_similarity_score",)
+    any_order = True
+    rule = "top_fraction(score, 0.2) and clip_l14_similarity_score > 0.1"
+    def select(self, pool):
+        assert pool.in_uid_order is (not self.features)
+        return pool.column("clip_b32_similarity_score") * 2
+"""
+    (tmp_path / "mine.py").write_text(source)
+    run_filter(str(tmp_path / "mine.py"), pool.directory, tmp_path / "u.npy", {})
+    rule = f"top_fraction(clip_b32_similarity_score * 2, 0.2) and {SCORE} > 0.1"
+    assert np.array_equal(halves(open_subset(tmp_path / "u.npy")), halves(_whole(pool, rule)))
+    for old, new, code in (
+        ("""pool.column("clip_b32""", """pool.column("words") + pool.column("clip_b32""", "column-without-copy"),
+        ("any_order = True", "any_order = False", "filter-raised"),
+    ):
+        (tmp_path / "mine.py").write_text(source.replace(old, new))
+        with pytest.raises(BadInput, match=code):
+            run_filter(str(tmp_path / "mine.py"), pool.directory, tmp_path / "u.npy", {})
+
+
 def test_copies_of_replaced_columns_do_not_count(tmp_path: Path) -> None:
     SmallPool(rows=50).write(tmp_path)
     pool = ingest(tmp_path, processes=1, extras=PLAIN)

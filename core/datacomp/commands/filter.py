@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datacomp.filtering import load_filter, score_pool
+from datacomp.filtering.contract import is_whole_pool
 from datacomp.filtering.order import best_order
 from datacomp.filtering.selection import Choice, Selection
 from datacomp.filtering.work import Work, working
@@ -102,7 +103,7 @@ def _choice(what: str, pool: Pool, parameters: Mapping[str, str], report: Report
         return Choice(best_order(pool, what) if any_order else pool, None, what)
     try:
         filter_ = load_filter(what, parameters)
-        if any_order and filter_.any_order:
+        if any_order and filter_.any_order and is_whole_pool(filter_) and not filter_.features:
             pool = best_order(pool, filter_.rule, filter_.columns)
         scores = score_pool(filter_, pool, report=lambda done, total: report("scoring", done, total))
         return Choice(pool, scores.values, filter_.rule)

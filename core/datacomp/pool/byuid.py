@@ -20,7 +20,7 @@ import numpy.typing as npt
 from datacomp.pool.manifest import PACK
 from datacomp.pool.pool import Pool
 from datacomp.pool.steps import Counter, beside
-from datacomp.problems import DatacompError
+from datacomp.problems import BadInput, DatacompError
 from datacomp.uids import release
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class PoolByUid(Pool):
         column = self.manifest.column(name)
         if column is None:
             return plain.column(name)
+        if name not in _index(self.directory):
+            hint = "name it in the filter's `columns`, or leave `any_order` away"
+            message = f"the column {name!r} is not at hand in the order of uids"
+            raise BadInput.of("column-without-copy", message, where=name, hint=hint)
         return self._mapped(column, self.directory / PACK / BY_UID / f"{name}.npy")
 
 
