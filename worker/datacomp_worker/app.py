@@ -16,6 +16,7 @@ from celery import Celery
 from datacomp.problems import DatacompError
 from datacomp_worker.api import WorkerApi
 from datacomp_worker.pipeline import Worker
+from datacomp_worker.sandbox import why_no_code
 from datacomp_worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -35,9 +36,9 @@ def broker_options(url: str, directory: Path) -> dict[str, Any]:
 class Presence(threading.Thread):
     """Tells the server every few seconds that this worker is alive, idle or busy."""
 
-    def __init__(self, api: WorkerApi, settings: WorkerSettings, queues: tuple[str, ...]) -> None:
+    def __init__(self, api: WorkerApi, settings: WorkerSettings, queues: tuple[str, ...], no_code: str) -> None:
         super().__init__(name="presence", daemon=True)
-        self._api, self._settings, self._queues = api, settings, queues
+        self._api, self._settings, self._queues, self._no_code = api, settings, queues, no_code
         self.run_in_progress: str | None = None
 
     def set_busy(self, run: str | None) -> None:
@@ -50,7 +51,7 @@ class Presence(threading.Thread):
         while True:
             try:
                 broker_options(self._settings.broker_url, self._settings.broker)  # folders that were deleted come back
-                self._api.hello(self._settings.worker_name, list(self._queues), self.run_in_progress)
+                self._api.hello(self._settings.worker_name, list(self._queues), self.run_in_progress, self._no_code)
             except (DatacompError, OSError) as error:
                 logger.debug("hello failed: %s", error)
             pause.wait(self._settings.hello_seconds)
@@ -77,8 +78,11 @@ def make_app(settings: WorkerSettings) -> Celery:
 def serve(settings: WorkerSettings, queues: tuple[str, ...]) -> None:
     """Run a worker on these queues until it is told to stop."""
     api = WorkerApi(settings.server_url, settings.worker_token.get_secret_value())
-    presence = Presence(api, settings, queues)
-    worker = Worker(api, settings, queues, presence.set_busy)
+    no_code = why_no_code()
+    if no_code:
+        logger.warning("this worker takes no participants' code: %s", no_code)
+    presence = Presence(api, settings, queues, no_code)
+    worker = Worker(api, settings, queues, presence.set_busy, no_code)
     app = make_app(settings)
 
     def answer(queue: str) -> None:
