@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from datacomp.filtering import Filter
 from datacomp.pool import Pool
+from datacomp.uids import release
 
 
 class BasicFilter(Filter):
@@ -28,6 +29,8 @@ class BasicFilter(Filter):
         words, characters, width, height = (pool.column(name) for name in self.columns[1:])
         for rows in pool.blocks():
             kept[rows] &= (words[rows] > 2) & (characters[rows] > 5) & well_shaped(width[rows], height[rows])
+            for column in (words, characters, width, height):
+                release(column)
         return kept
 
 
