@@ -62,6 +62,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for each in found:
         if "layer" in each:
             terminalreporter.write_line(f"without {each['layer']}: {each['broke']}")
+    for each in found:
+        if "note" in each:
+            terminalreporter.write_line(each["note"])
     fuzzed = Counter[str]()
     for each in found:
         if "fuzzed" in each:
