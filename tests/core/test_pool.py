@@ -13,6 +13,7 @@ from small_pool import CAPTIONS, SmallPool
 from datacomp.commands.pool import pool_info
 from datacomp.pool import Pool, ingest
 from datacomp.pool import ingest as ingest_function
+from datacomp.pool.npz import members
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.uids import from_hex, to_hex
 
@@ -132,6 +133,23 @@ def test_bad_metadata_is_refused(tmp_path: Path, change, code: str) -> None:
     with pytest.raises(BadInput) as error:
         ingest(tmp_path, processes=1)
     assert codes(error) == {code}
+
+
+def test_an_npz_of_any_bytes_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "f.npz"
+    np.savez(path, a=np.arange(6, dtype=np.float16).reshape(2, 3), b=np.arange(3))
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), []
+    for turn in range(400):
+        data = bytearray(whole)
+        for at in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[at] = rng.integers(0, 256)
+        path.write_bytes(data[: rng.integers(0, len(data))] if turn % 5 == 0 else data)
+        try:
+            assert len(members(path)) <= 2
+        except BadInput as error:
+            refused.append(error.problems[0].code)
+    assert set(refused) <= {"npz-damaged", "npz-compressed", "npz-truncated"}
+    assert len(refused) > 200
 
 
 def test_a_directory_that_is_no_pool_and_a_damaged_pack(tmp_path: Path) -> None:

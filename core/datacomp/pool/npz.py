@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import struct
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,10 @@ LOCAL_HEADER = 30
 """Bytes of a zip entry's fixed header; lengths of name and extra field are its last two 16-bit words."""
 LONGEST = 1 << 16
 """Bytes of an array's header, far more than a plain array's has."""
+
+DAMAGE = (zipfile.BadZipFile, ValueError, TypeError, SyntaxError, TokenError, IndexError, OverflowError,
+          NotImplementedError, RuntimeError, EOFError, struct.error)  # fmt: skip
+"""What zipfile and NumPy raise over bytes that make no sense."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,17 @@ def members(path: Path) -> dict[str, Member]:
                 if member.offset + int(np.prod(member.shape)) * member.dtype.itemsize > path.stat().st_size:
                     raise BadInput.of("npz-truncated", f"{info.filename} is cut short", where=str(path))
                 found[member.name] = member
-    except (zipfile.BadZipFile, ValueError, struct.error, EOFError) as error:
-        raise BadInput.of("npz-damaged", f"not a readable npz: {error}", str(path), "download it again") from error
+    except DAMAGE as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a place before the file's begin
+            raise _damaged(path, error) from error
+        raise
     return found
+
+
+def _damaged(path: Path, error: Exception) -> BadInput:
+    return BadInput.of("npz-damaged", f"not a readable npz: {error}", where=str(path), hint="download it again")
 
 
 def _member(file: Any, info: zipfile.ZipInfo) -> Member:
@@ -60,7 +74,7 @@ def _member(file: Any, info: zipfile.ZipInfo) -> Member:
     length = struct.unpack("<H", lead[8:10])[0] + 10 if lead[6] == 1 else struct.unpack("<I", lead[8:12])[0] + 12
     file.seek(start)
     shape, fortran, dtype = _parsed(file.read(min(length, LONGEST)))
-    if fortran or dtype.hasobject:
+    if fortran or dtype.hasobject or min(shape, default=0) < 0:
         raise ValueError(f"{info.filename} is not a plain row-major array")
     return Member(info.filename.removesuffix(".npy"), dtype, shape, start + length, info.CRC)
 
