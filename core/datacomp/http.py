@@ -21,8 +21,8 @@ Report = Callable[[int, int], None]
 
 RETRY_DELAYS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between tries of a request that may be sent again."""
-UPLOAD_DELAYS = (*RETRY_DELAYS, 8.0, 15.0, 30.0, 30.0)
-"""Seconds between tries of an upload that gets no further: a minute and a half, so that a server may restart."""
+UPLOAD_DELAYS = (*RETRY_DELAYS, *[8.0] * 14)
+"""Seconds between tries of an upload that gets no further: two minutes in all, so that a server may restart."""
 LONGEST_WAIT = 60.0
 PIECE = 8 << 20
 """Bytes of a file in one request."""
@@ -98,21 +98,22 @@ class ServerLink:
         size = file.stat().st_size
         best = -1
         offset: int | None = None
-        delays = iter(UPLOAD_DELAYS)
+        failures = silence = 0  # since it got any further, and since the server answered
         while offset != size:
             try:
                 offset = self._reached(path) if offset is None else self._send_piece(path, file, offset, report)
             except (httpx.TransportError, _TryAgain) as error:
-                delay = next(delays, None)
-                if delay is None:
+                if failures == len(UPLOAD_DELAYS):
                     raise self._interrupted(error, max(best, 0), size) from error
-                offset = None
+                delay = UPLOAD_DELAYS[silence]
+                failures, silence, offset = failures + 1, silence + 1, None
                 time.sleep(max(delay, error.wait) if isinstance(error, _TryAgain) else delay)
                 continue
             if report:
                 report(offset, size)
+            silence = 0
             if offset > best:
-                best, delays = offset, iter(UPLOAD_DELAYS)
+                best, failures = offset, 0
 
     def _reached(self, path: str) -> int:
         response = self._http.head(path, headers=_TUS)

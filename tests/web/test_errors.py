@@ -117,7 +117,7 @@ def test_a_full_temporary_folder_is_our_fault_and_costs_nothing(
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("datacomp_server.pages.submit.TemporaryDirectory", full)
+    monkeypatch.setattr("datacomp_server.pages.formfile.TemporaryDirectory", full)
     form = {"csrf": csrf_of(member.get("/submit").text), "board": "small-board", "kind": "uids", "method": "kept"}
     answer = member.post("/submit", data=form, files={"file": ("uids.npy", b"x" * 16)}, headers=HTML)
     assert answer.status_code == 503

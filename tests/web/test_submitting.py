@@ -1,11 +1,16 @@
 """Handing in by the form, in Chromium, with and without JavaScript."""
 
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, FilePayload, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 from site_place import Person, Running, fill, npy, person
+
+from datacomp import uids as u
+from datacomp.digests import digest_bytes
 
 GOOD_FILTER = b'''"""Keeps everything."""
 from datacomp.filtering import Filter
@@ -178,3 +183,76 @@ def test_forms_from_elsewhere_are_refused(running: Running, browser: Browser) ->
         press_submit(page)
         expect(page.get_by_role("heading", level=1)).to_have_text("403 Not allowed")
         expect(page.get_by_text("This form is out of date")).to_be_visible()
+
+
+# --- large files, in pieces
+
+
+def large_npy() -> bytes:
+    """9.6 MB of uids: two pieces."""
+    uids = np.zeros(600_000, u.UID_DTYPE)
+    uids["f0"] = np.sort(np.random.default_rng(0).integers(0, 2**63, uids.size))
+    out = io.BytesIO()
+    np.save(out, uids)
+    return out.getvalue()
+
+
+LARGE = large_npy()
+
+
+def test_a_large_file_goes_on_after_a_reload(running: Running, browser: Browser) -> None:
+    with person(browser, running.url) as visitor:
+        visitor.sign_up("patient")
+        page = visitor.open("/submit?board=filtering-tiny")
+        sent: list[int] = []
+
+        def second_piece_is_lost(route: Route) -> None:
+            if route.request.method == "PATCH":
+                sent.append(int(route.request.headers["upload-offset"]))
+            if route.request.method == "PATCH" and sent[-1] > 0:
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route("**/content", second_piece_is_lost)
+        choose(page, "large.npy", LARGE)
+        fill(page, {"Description": "kept"})
+        press_submit(page)
+        expect(page.locator("#upload")).to_contain_text("Trying again")
+        expect(page.locator("#upload")).to_contain_text("what it has is kept")
+        page.unroute_all()
+        visitor.complaints = [said for said in visitor.complaints if "ERR_FAILED" not in said]
+        page.reload()
+        expect(page.get_by_role("region", name="Not complete yet")).to_contain_text(
+            "large.npy to filtering-tiny: 8.0 MiB of 9.2 MiB"
+        )
+        page.get_by_role("link", name="Go on").click()
+        expect(page.get_by_label("Name of the method")).to_have_value("large")
+        expect(page.get_by_label("Description")).to_have_value("kept")
+        expect(page.get_by_text("Choose this file again and submit")).to_be_visible()
+        again: list[str] = []
+        page.on("request", lambda request: again.append(request.headers.get("upload-offset", "")))
+        choose(page, "large.npy", LARGE)
+        press_submit(page)
+        expect(page.get_by_role("heading", level=1)).to_have_text("large validating")
+        assert [offset for offset in again if offset] == [str(8 << 20)], "what had arrived is not sent again"
+        receipt = running.site.receipt(page.url.rsplit("/", 1)[1])
+        assert (receipt.digest, receipt.description) == (digest_bytes(LARGE), "kept")
+        page.get_by_role("button", name="Cancel this submission").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("large cancelled")
+        page.goto(f"{running.url}/submit")
+        expect(page.get_by_role("region", name="Not complete yet")).to_have_count(0)
+
+
+def test_what_a_large_file_says_of_itself_is_checked_before_it_is_sent(running: Running, browser: Browser) -> None:
+    with person(browser, running.url) as visitor:
+        visitor.sign_up("hopeful")
+        page = visitor.open("/submit?board=filtering-tiny")
+        choose(page, "cut.npy", LARGE[:-40])
+        fill(page, {"Link": "https://"})
+        page.locator("#submit-form").evaluate("form => form.noValidate = true")
+        press_submit(page)
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text("the file is shorter than its header says", ignore_case=True)
+        expect(alert).to_contain_text("This is not a web address")
+        assert submissions_of(page) == 0

@@ -1,6 +1,11 @@
-// Shows how far an upload is. The form works without this: it is the same request, sent so that progress is seen.
+// Shows how far an upload is, and sends large files in pieces, so that a cut line or a reload costs little. The form
+// works without this: small files go out as the same request, sent so that progress is seen.
+
+import { Interrupted, PIECE, digestOf, sendPieces } from "./pieces.js";
 
 const MEBI = 1048576;
+const HEAD = 4096; // enough of a file to see what it says of itself
+const digests = new WeakMap();
 
 const field = (name) => document.getElementById(`field-${name}`);
 const sizeOf = (bytes) => (bytes < MEBI ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / MEBI).toFixed(1)} MiB`);
@@ -29,18 +34,14 @@ function showAnswer(html) {
   return true;
 }
 
-function send(event) {
-  event.preventDefault();
-  const sent = event.currentTarget;
-  const limit = Number(field("board").selectedOptions[0].dataset.limit);
-  const file = field("file").files[0];
-  if (file && file.size > limit) {
-    say(`This board takes at most ${sizeOf(limit)}; the file is larger.`, 0);
-    return;
-  }
-  const button = sent.querySelector("button.button");
+const lost = "The connection was lost before the upload was complete. Nothing was handed in; try again.";
+const unclear = (status) =>
+  `The server's answer (${status}) cannot be shown. See under your account whether it was handed in.`;
+
+function sendWhole(form) {
+  const button = form.querySelector("button.button");
   const request = new XMLHttpRequest();
-  request.open("POST", sent.action);
+  request.open("POST", form.action);
   request.setRequestHeader("Accept", "text/html");
   request.upload.addEventListener("progress", (step) => {
     if (step.lengthComputable && step.loaded < step.total) {
@@ -49,20 +50,78 @@ function send(event) {
   });
   request.upload.addEventListener("load", () => say("Sent. The server is checking the file.", null));
   request.addEventListener("load", () => {
-    if (request.status === 200 && new URL(request.responseURL).pathname !== new URL(sent.action).pathname) {
+    if (request.status === 200 && new URL(request.responseURL).pathname !== new URL(form.action).pathname) {
       location.assign(request.responseURL);
     } else if (!showAnswer(request.responseText)) {
       button.disabled = false;
-      say(`The server's answer (${request.status}) cannot be shown. See under your account whether it was handed in.`, 0);
+      say(unclear(request.status), 0);
     }
   });
   request.addEventListener("error", () => {
     button.disabled = false;
-    say("The connection was lost before the upload was complete. Nothing was handed in; try again.", 0);
+    say(lost, 0);
   });
   button.disabled = true;
   say("Sending", 0);
-  request.send(new FormData(sent));
+  request.send(new FormData(form));
+}
+
+/** The fields with what the server must know of the file before any of it is sent. */
+async function announcement(form, file) {
+  if (!digests.has(file)) {
+    const told = (done) => say(`Reading the file: ${sizeOf(done)} of ${sizeOf(file.size)}`, done / file.size);
+    digests.set(file, await digestOf(file, told));
+  }
+  const fields = new FormData(form);
+  fields.set("file", file.slice(0, HEAD), file.name);
+  fields.set("size", file.size);
+  fields.set("digest", digests.get(file));
+  return fields;
+}
+
+async function sendInPieces(form, file) {
+  const answer = await fetch(form.action, { method: "POST", headers: { Accept: "text/html" }, body: await announcement(form, file) });
+  if (answer.status !== 201) {
+    if (!showAnswer(await answer.text())) say(unclear(answer.status), 0);
+    return;
+  }
+  const { upload, receipt } = await answer.json();
+  await sendPieces(upload, file, form.elements.csrf.value, {
+    sent(done) {
+      if (done < file.size) say(`Sending: ${sizeOf(done)} of ${sizeOf(file.size)}`, done / file.size);
+      else say("Sent. The server is putting the file together.", null);
+    },
+    waiting(seconds) {
+      say(`The server cannot be reached; what it has is kept. Trying again in ${Math.ceil(seconds)} s.`, null);
+    },
+  });
+  location.assign(receipt);
+}
+
+function send(event) {
+  event.preventDefault();
+  const form = event.currentTarget;
+  const limit = Number(field("board").selectedOptions[0].dataset.limit);
+  const file = field("file").files[0];
+  if (file && file.size > limit) {
+    say(`This board takes at most ${sizeOf(limit)}; the file is larger.`, 0);
+    return;
+  }
+  if (!file || file.size <= PIECE) {
+    sendWhole(form);
+    return;
+  }
+  const button = form.querySelector("button.button");
+  button.disabled = true;
+  sendInPieces(form, file)
+    .catch((error) => {
+      if (error instanceof Interrupted) say("The server cannot be reached. What it has is kept: submit again to go on.", 0);
+      else if (error instanceof TypeError) say(lost, 0); // of fetch: no answer
+      else say(`This cannot be handed in: ${error.message}`, 0);
+    })
+    .finally(() => {
+      button.disabled = false;
+    });
 }
 
 /** A method without a name is called after its file, and the file's ending says what it is. */
@@ -70,7 +129,7 @@ function nameAfterFile() {
   const file = field("file").files[0];
   if (!file) return;
   if (!field("method").value) field("method").value = file.name.replace(/\.[^.]*$/, "");
-  const kind = file.name.endsWith(".py") ? "code" : file.name.endsWith(".npy") ? "uids" : null;
+  const kind = file.name.endsWith(".py") ? "code" : /\.(npy|bitmap)$/.test(file.name) ? "uids" : null;
   if (kind) document.querySelector(`input[name="kind"][value="${kind}"]`).checked = true;
 }
 

@@ -123,6 +123,17 @@ class SubmitValues:
     rehearsal: bool = False
 
 
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """A file that did not arrive to its end."""
+
+    id: str
+    filename: str
+    arrived: int
+    size: int
+    values: SubmitValues
+
+
 @dataclass(frozen=True, kw_only=True)
 class SubmitPage(Page):
     """`submit.html`: the form; `problems` are shown at their fields where `where` names one."""
@@ -134,6 +145,10 @@ class SubmitPage(Page):
     problems: list[Problem] = field(default_factory=list)
     file_problems: list[Problem] = field(default_factory=list)
     """Of the file's content: `where` is a place in it."""
+    unfinished: list[UnfinishedUpload] = field(default_factory=list)
+    """The viewer's uploads that can be gone on with."""
+    resume: str = ""
+    """Id of the one that was chosen."""
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,32 @@
-"""The web form of a submission: one request with all fields and the file, checked together before quota is spent."""
+"""The web form of a submission: one request with all fields and the file, checked together before quota is spent.
+
+Of a large file the page's script announces name, size, digest and first bytes instead, and sends it in pieces to where
+the answer says (`static/pieces.js`); what it says of itself is checked in the same way before.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.responses import Response
+from starlette.datastructures import FormData
+from starlette.responses import JSONResponse, Response
 
-from datacomp.checks import check_file
 from datacomp.digests import BLOCK
-from datacomp.filtering.load import LARGEST_SOURCE
-from datacomp.messages import BoardOut, SubmissionCreate, SubmissionKind
+from datacomp.messages import BoardOut, SubmissionCreate
 from datacomp.problems import DatacompError, PlatformFault, Problem
 from datacomp_server.accounts.service import Viewer
 from datacomp_server.boards.service import BoardService
 from datacomp_server.dependencies import BoardServiceDep, get_database, get_settings, get_storage
 from datacomp_server.errors import TooLarge, status_of
-from datacomp_server.pages.contexts import SubmitPage, SubmitValues
+from datacomp_server.pages.contexts import SubmitPage, SubmitValues, UnfinishedUpload
 from datacomp_server.pages.filters import safe_link, size
+from datacomp_server.pages.formfile import Upload, as_announced, file_problems, head_problems, set_aside
 from datacomp_server.pages.web import (
     SMALL_FORM,
     PageViewer,
@@ -38,48 +35,68 @@ from datacomp_server.pages.web import (
     go,
     read_form,
     site_for,
-    spool_fault,
     text_of,
 )
 from datacomp_server.streaming import Received
+from datacomp_server.submissions.receipts import upload_path
 from datacomp_server.submissions.service import SubmissionService
+from datacomp_server.uploads.service import UploadService
 
 router = APIRouter(include_in_schema=False)
 log = logging.getLogger(__name__)
 
-ODD_CHARACTERS = re.compile(r"[^A-Za-z0-9._+-]+")
-LONGEST_FILENAME = 100
 FIELD_OF = {"filename": "file", "digest": "file", "size": "file"}
 """Fields of the message that are not fields of the form."""
 MESSAGES = {
     "board": ("there is no such board", "choose one from the list"),
     "kind": ("this kind cannot be handed in here", "choose sample ids or filter code"),
-    "file": ("there is no file, or it is empty", "choose a .npy or a .py file"),
+    "file": ("there is no file, or it is empty", "choose a .npy, .bitmap or .py file"),
     "method": ("the method has no name, or a very long one", "give it 1 to 120 characters"),
     "description": ("the description is too long", "use at most 4,000 characters"),
     "link": ("this is not a web address", "give one that begins with https://, or leave it empty"),
 }
 
 
-@dataclass(frozen=True)
-class Upload:
-    """The form's file, set aside under its own name."""
-
-    path: Path
-    digest: str
-    size: int
-
-
 @router.get("/submit")
 def submit_page(
-    request: Request, viewer: PageViewer, boards: BoardServiceDep, board: Annotated[str, Query(max_length=64)] = ""
+    request: Request,
+    viewer: PageViewer,
+    boards: BoardServiceDep,
+    board: Annotated[str, Query(max_length=64)] = "",
+    resume: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """The form; the board may be chosen by the address."""
+    """The form; the address may choose the board, or an upload to go on with, whose fields are then filled in."""
     if viewer is None:
-        target = f"/submit?board={quote(board)}" if board else "/submit"
-        return go(f"/account/sign-in?next={quote(target)}")
-    page = SubmitPage(site=site_for(request, viewer), boards=boards.open_boards(), values=SubmitValues(board=board))
-    return answer(request, page)
+        chosen = f"?board={quote(board)}" if board else f"?resume={quote(resume)}" if resume else ""
+        return go(f"/account/sign-in?next={quote(f'/submit{chosen}')}")
+    unfinished = _unfinished(request, viewer)
+    values = next((upload.values for upload in unfinished if upload.id == resume), SubmitValues(board=board))
+    site = site_for(request, viewer)
+    return answer(
+        request, SubmitPage(site=site, boards=boards.open_boards(), values=values, unfinished=unfinished, resume=resume)
+    )
+
+
+def _unfinished(request: Request, viewer: Viewer) -> list[UnfinishedUpload]:
+    with get_database(request).read() as session:
+        service = UploadService(session, get_settings(request), get_storage(request))
+        return [
+            UnfinishedUpload(
+                id=submission.id,
+                filename=submission.filename,
+                arrived=offset,
+                size=submission.size,
+                values=SubmitValues(
+                    board=submission.board_name,
+                    kind=submission.kind.value,
+                    method=submission.method,
+                    description=submission.description,
+                    link=submission.link,
+                    rehearsal=submission.rehearsal,
+                ),
+            )
+            for submission, offset in service.unfinished(viewer)
+        ]
 
 
 @router.post("/submit")
@@ -109,12 +126,16 @@ def _open_boards(request: Request) -> list[BoardOut]:
 
 def _hand_in(request: Request, viewer: Viewer, boards: list[BoardOut], form: FormData) -> Response:
     values = values_of(form)
+    announced = text_of(form, "digest")
     try:
-        with set_aside(form.get("file")) as upload:
+        with set_aside(form.get("file")) as came:
+            upload = as_announced(came, announced, text_of(form, "size"), boards) if came and announced else came
             problems = field_problems(values, upload, boards)
-            in_file = file_problems(upload, values.kind)
+            in_file = (head_problems if announced else file_problems)(upload, values.kind)
             if upload is None or problems or in_file:
                 return _again(request, viewer, boards, values, problems, in_file)
+            if announced:
+                return _await(request, viewer, _message(values, upload))
             return go(f"/submissions/{_store(request, viewer, _message(values, upload), upload)}")
     except DatacompError as error:
         if isinstance(error, PlatformFault):
@@ -132,42 +153,6 @@ def values_of(form: FormData) -> SubmitValues:
         link=text_of(form, "link"),
         rehearsal=text_of(form, "rehearsal") == "yes",
     )
-
-
-@contextmanager
-def set_aside(field: object) -> Iterator[Upload | None]:
-    """The form's file in a folder of its own until the context ends, or None. Raises `PlatformFault`.
-
-    Checks map files by path, and messages name them, which the nameless spool does not allow.
-    """
-    if not isinstance(field, UploadFile) or not field.filename:
-        yield None
-        return
-    try:
-        folder = TemporaryDirectory(prefix="datacomp-form-")
-    except OSError as error:
-        raise spool_fault(error) from error
-    with folder as name:
-        yield _copy(field, Path(name) / safe_name(field.filename))
-
-
-def safe_name(filename: str) -> str:
-    """The last part of a name that a browser sent, in characters that every file system and header takes."""
-    last = re.split(r"[/\\]", filename)[-1]
-    return ODD_CHARACTERS.sub("_", last)[-LONGEST_FILENAME:].lstrip(".-") or "upload"
-
-
-def _copy(field: UploadFile, path: Path) -> Upload:
-    sha, count = hashlib.sha256(), 0
-    try:
-        field.file.seek(0)
-        with path.open("xb") as file:
-            while block := field.file.read(BLOCK):
-                sha.update(block)
-                count += file.write(block)
-    except OSError as error:
-        raise spool_fault(error) from error
-    return Upload(path, sha.hexdigest(), count)
 
 
 def _message(values: SubmitValues, upload: Upload | None) -> SubmissionCreate:
@@ -208,14 +193,13 @@ def field_problems(values: SubmitValues, upload: Upload | None, boards: list[Boa
     return problems
 
 
-def file_problems(upload: Upload | None, kind: str) -> list[Problem]:
-    """All that is wrong with the file at first sight, each at its place in the file. Code is parsed, never run."""
-    if upload is None or not upload.size or kind not in {SubmissionKind.UIDS, SubmissionKind.CODE}:
-        return []
-    if kind == SubmissionKind.CODE and upload.size > LARGEST_SOURCE:
-        message = f"the file has {size(upload.size)}; code may have {size(LARGEST_SOURCE)}"
-        return [Problem(code="filter-too-large", message=message, where=upload.path.name)]
-    return list(check_file(upload.path, None, SubmissionKind(kind)).problems)
+def _await(request: Request, viewer: Viewer, create: SubmissionCreate) -> Response:
+    """Open the submission, or take up the one that awaits this file already; the script sends it to `upload`."""
+    database, settings, storage = get_database(request), get_settings(request), get_storage(request)
+    with database.write() as session:
+        uploads = UploadService(session, settings, storage)
+        opened = uploads.awaiting(viewer, create) or uploads.submissions.open(viewer, create).id
+    return JSONResponse({"upload": upload_path(opened), "receipt": f"/submissions/{opened}"}, status_code=201)
 
 
 def _store(request: Request, viewer: Viewer, create: SubmissionCreate, upload: Upload) -> str:
@@ -253,6 +237,7 @@ def _again(
 ) -> Response:
     """The form once more, with what is wrong and what was typed."""
     page = SubmitPage(
+        unfinished=_unfinished(request, viewer),
         site=site_for(request, viewer),
         boards=boards,
         values=values,

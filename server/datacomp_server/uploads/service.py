@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from datacomp.messages import SubmissionOut
+from datacomp.messages import SubmissionCreate, SubmissionOut
 from datacomp.problems import BadInput, Problem
 from datacomp_server.accounts.service import Viewer
 from datacomp_server.clock import now
@@ -16,11 +16,15 @@ from datacomp_server.runs.lifecycle import DISPATCHER
 from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
 from datacomp_server.streaming import Received
+from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.schemas import ExpectedUpload
 from datacomp_server.submissions.service import SubmissionService
 from datacomp_server.submissions.states import UPLOADING
 from datacomp_server.uploads.models import UploadPiece
 from datacomp_server.uploads.repository import PieceRepository
+
+MOST_UNFINISHED = 20
+"""How many uploads of a participant are looked at."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,22 @@ class UploadService:
         """What came is not what was announced: begin again at the first byte."""
         if not self.submissions.hold_upload(viewer, submission_id).confirmed:
             self.pieces.forget(submission_id)
+
+    def unfinished(self, viewer: Viewer) -> list[tuple[Submission, int]]:
+        """Submissions of the viewer, or the viewer's team, of whose file some has arrived but not all: and how much."""
+        rows = self.submissions.submissions.of_party(
+            viewer.user_id, viewer.team_id, MOST_UNFINISHED, 0, state=UPLOADING
+        )
+        reached = ((row, self.pieces.reach(row.id)[0]) for row in rows)
+        return [(row, offset) for row, offset in reached if offset]
+
+    def awaiting(self, viewer: Viewer, create: SubmissionCreate) -> str | None:
+        """Id of the viewer's submission that awaits just this file under this name."""
+        found = self.submissions.list_own(viewer, digest=create.digest, state=UPLOADING)
+        same = ("board", "kind", "method", "rehearsal")
+        return next(
+            (row.id for row in found if all(getattr(row, name) == getattr(create, name) for name in same)), None
+        )
 
     def expire(self, submission_id: str, before: datetime) -> bool:
         """Cancel a submission of whose file nothing came since a time; False when something did after all."""
