@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth
 from joserfc.errors import JoseError
@@ -77,7 +77,7 @@ class Providers:
         address = f"{self.settings.public_url}{PATH}{key}/callback"
         try:
             sent: Response = await self._client(key).authorize_redirect(request, address)
-        except (httpx.HTTPError, ValueError, KeyError) as error:
+        except (httpx2.HTTPError, ValueError, KeyError) as error:
             raise _away(error) from error
         return sent
 
@@ -87,7 +87,7 @@ class Providers:
         try:
             token = await client.authorize_access_token(request)
             return await _github_person(client, token) if key == GITHUB else _oidc_person(token)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise _away(error) from error
         except (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError) as error:
             raise Forbidden.of(
