@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from run import WIDTH, generate
 
-FLOOR = 0.8
+FLOOR = 0.9
 
 
 def whole(rows: np.ndarray, images: np.ndarray) -> np.ndarray:

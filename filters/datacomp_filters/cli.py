@@ -57,7 +57,7 @@ def near(
     features: Annotated[Path | None, typer.Option(help="Features of the evaluation images (npz).")] = None,
     suite: Annotated[Path | None, typer.Option(help="Directory of a suite that has eval_features.npz.")] = None,
     feature: Annotated[str, typer.Option(help="Which feature is compared.")] = "l14_img",
-    floor: Annotated[float, typer.Option(help="Cosine from which nearness is told; lower takes longer.")] = 0.8,
+    floor: Annotated[float, typer.Option(help="Cosine from which nearness is told; lower takes longer.")] = 0.9,
 ) -> None:
     """Add each row's cosine to the nearest evaluation image, so that rules may say `not near(eval)`.
 

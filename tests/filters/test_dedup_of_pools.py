@@ -137,9 +137,9 @@ def test_rows_near_evaluation_images_are_told(tmp_path: Path) -> None:
     lengths = np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(x, axis=1)
     with np.errstate(invalid="ignore"):
         cosines = (rows @ x.T / lengths).max(axis=1)
-    floor = np.nextafter(np.float32(0.8), np.float32(0))
+    floor = np.nextafter(np.float32(0.9), np.float32(0))
     np.testing.assert_allclose(pool.column("eval_similarity"), np.maximum(cosines, floor), rtol=1e-6)
-    with pytest.raises(BadInput, match=r"nearness above 0\.8 only"):
+    with pytest.raises(BadInput, match=r"nearness above 0\.9 only"):
         select(pool, None, "near(eval, 0.5)")
     near = select(pool, None, "near(eval, 0.95)").counts
     assert set(np.flatnonzero(near)) == {10, 11, 60, 61}

@@ -30,7 +30,7 @@ from datacomp_filters.neardup.spread import one_thread_each, spread
 
 EVAL_FEATURES = "eval_features.npz"
 """The file's name beside a suite's tasks."""
-FLOOR = 0.8
+FLOOR = 0.9
 """Cosine from which nearness is told exactly."""
 COARSE = 0.7
 """Rows below this cosine lie too far apart for cells."""
