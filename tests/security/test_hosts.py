@@ -70,6 +70,14 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.security
+def test_root_that_may_not_look_inside() -> None:
+    if os.geteuid() != 0:
+        needed("only root can drop capabilities")
+    bare = ("setpriv", "--bounding-set", "-sys_admin,-sys_ptrace", "--")
+    assert "may not count" in said(in_own_mounts(opening(), *bare, sys.executable, "-c", SAY))
+
+
+@pytest.mark.security
 def test_no_user_namespaces() -> None:
     """In a user namespace of its own, where the sysctl reaches nobody else."""
     if entry() is not Entry.ROOT:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.command import Box
 from datacomp_worker.sandbox.layers import ALL, Layers
 from datacomp_worker.sandbox.limits import MIB, Limits
@@ -105,9 +106,10 @@ def boxed(
     limits: Limits = SMALL,
     mounts: Sequence[Mount] = (),
     check: Callable[[], None] = nothing,
+    cgroup: Cgroup | None = None,
 ) -> Ran:
     """Run a program after the prelude; `sys.argv[2:]` are its arguments."""
     got = bytearray()
     command = [sys.executable, "-I", "-B", "-u", "-c", PRELUDE + source, RESULT_FD, *arguments]
-    outcome = run(Box(command, mounts), limits, feed=got.extend, layers=layers, check=check)
+    outcome = run(Box(command, mounts), limits, feed=got.extend, layers=layers, check=check, cgroup=cgroup)
     return Ran(outcome, json.loads(bytes(got)) if got else None)

@@ -31,7 +31,7 @@ from datacomp_worker.sandbox.mounts import Mount, binds, runtime
 NOBODY = "65534"
 FIRST_UID, UIDS = 2_000_000_000, 100_000_000
 """Range of the user ids that runs started by root get; above any that systems hand out."""
-CAP_SYS_ADMIN = 21
+CAP_SYS_PTRACE, CAP_SYS_ADMIN = 19, 21
 
 
 class Entry(StrEnum):
@@ -56,10 +56,20 @@ def entry() -> Entry:
     """How this process would enter."""
     if os.geteuid() != 0:
         return Entry.USER
+    return Entry.ROOT if _holds(CAP_SYS_ADMIN) else Entry.CONTAINER_ROOT
+
+
+def may_look_inside() -> bool:
+    """Whether this process may count the files in its sandboxes: an ordinary user owns their namespaces, root needs a
+    capability to look at what it runs as another user."""
+    return os.geteuid() != 0 or _holds(CAP_SYS_PTRACE)
+
+
+def _holds(capability: int) -> bool:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
-            return Entry.ROOT if int(line.split()[1], 16) >> CAP_SYS_ADMIN & 1 else Entry.CONTAINER_ROOT
-    return Entry.CONTAINER_ROOT
+            return bool(int(line.split()[1], 16) >> capability & 1)
+    return False
 
 
 def program(name: str) -> str:

@@ -48,8 +48,6 @@ class Outcome:
     seconds: float
     peak_memory: int
     log: str
-    blind: bool = False
-    """Whether this process was not allowed to count the files that the tree made."""
 
 
 def nothing() -> None:
@@ -100,7 +98,7 @@ def run(
             code = _end(process)
         if group and group.ran_out_of_memory():
             end = End.MEMORY
-        return Outcome(end, _exit_status(code), watch.seconds(), watch.peak, watch.log.text(), blind=watch.blind)
+        return Outcome(end, _exit_status(code), watch.seconds(), watch.peak, watch.log.text())
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
@@ -145,7 +143,6 @@ class _Watch:
         self.started = time.monotonic()
         self.log = BoundedLog(limits.log_kept)
         self.peak = 0
-        self.blind = False
         self._looked = self.started
 
     def seconds(self) -> float:
@@ -189,8 +186,5 @@ class _Watch:
         self.peak = max(self.peak, memory)
         if memory > self.limits.memory and Layer.WATCHED_MEMORY in self.layers:
             return End.MEMORY
-        try:
-            files = tree.files_in(family[-1], ("/tmp", "/dev/shm")) if family else 0  # noqa: S108
-        except PermissionError:
-            self.blind, files = True, 0
+        files = tree.files_in(family[-1], ("/tmp", "/dev/shm")) if family else 0  # noqa: S108
         return End.FILES if files > self.limits.tmp_files and Layer.WATCHED_FILES in self.layers else None

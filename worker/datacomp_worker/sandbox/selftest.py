@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from datacomp.problems import PlatformFault
 from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.cgroup import find as find_cgroup
-from datacomp_worker.sandbox.command import Box
+from datacomp_worker.sandbox.command import Box, may_look_inside
 from datacomp_worker.sandbox.filters import PYTHON, not_started
 from datacomp_worker.sandbox.layers import ALL, Layers
 from datacomp_worker.sandbox.limits import MIB, Limits, SandboxSettings
@@ -78,6 +78,6 @@ def self_test(*, layers: Layers = ALL, cgroup: Cgroup | None = None) -> list[str
         trouble = _Report.model_validate_json(bytes(answer)).trouble
     except ValidationError as error:
         raise not_started(outcome) from error
-    if outcome.blind:
-        trouble.append("files: the worker may not count them (it lacks CAP_SYS_PTRACE; an ordinary user needs none)")
+    if not may_look_inside():
+        trouble.append("files: root without CAP_SYS_PTRACE may not count those that code makes")
     return trouble
