@@ -2,17 +2,14 @@
 
 import os
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import uvicorn
 from argon2 import PasswordHasher
-from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, running, write_boards
+from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, running, serving, write_boards
 from servers import POSTGRES, REDIS, needed, postgres_schema
 
 from datacomp_server import schema
@@ -108,18 +105,8 @@ def site(make_settings: Callable[..., Settings]) -> Iterator[Site]:
 @pytest.fixture
 def address(site: Site) -> Iterator[str]:
     """The same application behind a real socket, for what a test client cannot do: streams and cut connections."""
-    server = uvicorn.Server(
-        uvicorn.Config(site.app, host="127.0.0.1", port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(timeout=10)
+    with serving(site.app) as url:
+        yield url
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
-from server_site import ONLY_SQLITE, Site, codes, running, uids
+from cutting_proxy import CuttingProxy
+from server_site import ONE_BOARD, ONLY_SQLITE, Site, codes, running, serving, uids, write_boards
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError, TusUploadFailed
 
@@ -331,6 +332,32 @@ def test_a_crash_between_any_two_steps_loses_and_leaves_nothing(
     age(site, 2 * 3600)
     housekeeping.sweep(site.database, site.storage)
     assert files_of(site) == {f"uploads/{receipt.id}/content"}
+
+
+@ONLY_SQLITE
+def test_a_line_that_is_cut_and_a_server_that_is_replaced(
+    make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrival, "PIECE", 8 << 20)
+    monkeypatch.setattr(streaming, "BLOCK", 1 << 20)
+    settings = make_settings()
+    write_boards(settings.data_dir, ONE_BOARD.replace("1000000", "100000000"))
+    size, path = 20_000_000, tmp_path / "large.npy"
+    path.write_bytes(os.urandom(size))
+    with running(settings) as site, serving(site.app) as first, serving(site.app) as second:
+        proxy = CuttingProxy(urlsplit(first).port or 0, cuts=5, every=size // 6)
+        reports: list[int] = []
+
+        def report(done: int, _: int) -> None:
+            reports.append(done)
+            if done > size // 2:
+                proxy.port = urlsplit(second).port or 0
+
+        receipt = client_of(site, proxy.url).submit(path, "small-board", report=report)
+        proxy.close()
+        assert (receipt.state, reports[-1], proxy.done) == ("validating", size, 5)
+        assert Path(site.storage.path(f"uploads/{receipt.id}/content")).read_bytes() == path.read_bytes()
+        assert (proxy.received - size) / size < 0.1, "what arrived before a cut is not sent again"
 
 
 # --- time and room
