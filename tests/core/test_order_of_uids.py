@@ -208,6 +208,8 @@ def test_errors_of_late_windows_leave_no_file(pool: Pool, tmp_path: Path, monkey
     with pytest.raises(BadInput, match="subset-too-large"):
         run_filter(f"{SCORE} >= 0", pool.directory, tmp_path / "u.npy", {})
     assert not list(tmp_path.iterdir())
+    with pytest.raises(BadInput, match="subset-too-large"):
+        selection.select(pool, np.full(pool.rows, 2**31 - 1, np.int32), "score").uids(pool)
 
 
 @settings(max_examples=60, deadline=None)

@@ -63,6 +63,7 @@ class Selection:
 
     def uids(self, pool: Pool) -> Uids:
         """The subset: sorted uids, each as often as its row is taken. `BadInput` beyond `MOST_COPIES`."""
+        _require_bounded(self.kept, pool, self.rule)
         subset = np.empty(self.kept, UID_DTYPE)
         done = 0
         for piece in self.pieces(pool):
