@@ -1,4 +1,4 @@
-"""What people write, damaged: rules, tars of samples, filter files and descriptions of boards give typed errors alone."""
+"""What people write, damaged: rules, tars, filter files and descriptions of boards give typed errors alone."""
 
 import io
 import os
@@ -138,7 +138,7 @@ def test_sizes_that_are_none_end_the_reading(tmp_path: Path, field: bytes) -> No
 
 
 SOURCES = [
-    b'"""How."""\nfrom datacomp.filtering import Filter\n\nclass A(Filter):\n    def score(self, batch):\n        return batch["words"]\n',
+    b'"""How."""\nfrom datacomp.filtering import Filter\n\nclass A(Filter):\n    def score(self, b):\n        return 1\n',
     b"# -*- coding: latin-1 -*-\nclass B(Base):\n    '''\xe9'''\n",
     b"class C(D):\n    x = " + b"(" * 60 + b")" * 60 + b"\n",
 ]

@@ -103,7 +103,7 @@ def test_what_filters_do_wrong_is_named_with_its_place(pool, tmp_path, body: str
 
 def test_a_filter_that_never_ends_and_the_log_of_what_failed(pool: Pool, tmp_path: Path) -> None:
     body = "print('before the loop')\nwhile True: pass"
-    found = problem(tmp_path, pool, body, replace(LIMITS, seconds=6))
+    found = problem(tmp_path, pool, body, replace(LIMITS, seconds=4))
     assert found[0] == "filter-timeout"
     assert "before the loop" in found[2]
 

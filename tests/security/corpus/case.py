@@ -18,7 +18,7 @@ class Case:
 
     name: str
     body: str
-    """Lines that the first call of `score` runs, after the prelude; where it is to end with scores it must call `tries`."""
+    """Lines that the first call of `score` runs; where it is to end with scores they must call `tries`."""
     ends: tuple[str, ...] = SCORES
     """Codes of the problems it may end with, or "scores"."""
     proves: tuple[frozenset[Layer], ...] = ()

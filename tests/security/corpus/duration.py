@@ -7,7 +7,7 @@ WALL = (off(Layer.WALL_CLOCK),)
 
 
 def endless(name: str, body: str, **more) -> Case:
-    return Case(name, body, TIMEOUT, seconds=3, **more)
+    return Case(name, body, TIMEOUT, seconds=4, **more)
 
 
 CASES = (
@@ -30,7 +30,10 @@ CASES = (
     endless("becomes-another", 'os.execv("/usr/bin/sleep", ["sleep", "60"])'),
     endless(
         "timers",
-        "signal.signal(14, lambda *a: None)\nsignal.setitimer(signal.ITIMER_REAL, 1e-6, 1e-6)\nwhile True: time.sleep(1)",
+        """
+signal.signal(14, lambda *a: None)
+signal.setitimer(signal.ITIMER_REAL, 1e-6, 1e-6)
+while True: time.sleep(1)""",
     ),
     Case("sets-the-clock", 'tries(call, "clock_settime", 0, address(bytes(16)))'),
     Case("adjusts-the-clock", "tries(call, 'adjtimex', 0)"),

@@ -17,6 +17,7 @@ CALLS = {
     "mount_setattr": "-100, address(b'/'), 0, 0, 0",
     "bpf": "0, address(bytes(128)), 128",
     "perf_event_open": "address(bytes(128)), 0, -1, -1, 0",
+    "io_setup": "8, address(bytes(8))",
     "userfaultfd": "1",
     "keyctl": "0, -3, 0",
     "add_key": 'address(b"user"), address(b"x"), address(b"x"), 1, -3',
@@ -41,7 +42,7 @@ CALLS = {
     "semget": "0, 1, 0o1600",
     "sethostname": 'address(b"mine"), 4',
 }
-WORK_WITHOUT = ("personality", "semget", "keyctl", "pidfd_open", "vmsplice")
+WORK_WITHOUT = ("io_setup", "personality", "semget", "keyctl", "pidfd_open", "vmsplice")
 
 CASES = (
     *(
@@ -50,7 +51,13 @@ CASES = (
     ),
     Case(
         "traces",
-        'child = os.fork()\nif child == 0:\n    time.sleep(9)\n    os._exit(0)\ntries(call, "ptrace", 16, child, 0, 0)\nos.kill(child, 9)',
+        """
+child = os.fork()
+if child == 0:
+    time.sleep(9)
+    os._exit(0)
+tries(call, "ptrace", 16, child, 0, 0)
+os.kill(child, 9)""",
         proves=SECCOMP,
     ),
     Case("user-namespace", 'tries(lambda: in_child(call, "unshare", 0x10000000) == 0)', proves=NESTED),

@@ -26,7 +26,9 @@ CASES = (
     Case("remove-from-pool", 'tries(os.rename, "/pool/metadata/00000000.parquet", "/pool/metadata/" + MARK)'),
     Case(
         "map-pool",
-        'fd = os.open("/pool/pack/columns/words.npy", os.O_RDONLY)\ntries(mmap.mmap, fd, 0, mmap.MAP_SHARED, mmap.PROT_WRITE)',
+        """
+fd = os.open("/pool/pack/columns/words.npy", os.O_RDONLY)
+tries(mmap.mmap, fd, 0, mmap.MAP_SHARED, mmap.PROT_WRITE)""",
     ),
     Case("chmod-pool", 'tries(os.chmod, "/pool/pack/columns/words.npy", 0o777)'),
     Case("usr", 'tries(write, "/usr/bin/" + MARK)'),

@@ -29,7 +29,11 @@ CASES = (
     Case("random-bytes", "while True: os.write(1, os.urandom(65536))", FLOOD),
     Case(
         "sends-a-file",
-        'fd = os.open("/usr/bin/bash", os.O_RDONLY)\nwhile True:\n    os.lseek(fd, 0, 0)\n    while os.sendfile(1, fd, None, 1 << 20): pass',
+        """
+fd = os.open("/usr/bin/bash", os.O_RDONLY)
+while True:
+    os.lseek(fd, 0, 0)
+    while os.sendfile(1, fd, None, 1 << 20): pass""",
         FLOOD,
     ),
     Case(

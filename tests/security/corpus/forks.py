@@ -26,7 +26,12 @@ CASES = (
     ),
     Case(
         "bomb-by-exec",
-        "def again():\n    while True:\n        try: os.fork()\n        except OSError: os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(9)'])\nagain()",
+        """
+def again():
+    while True:
+        try: os.fork()
+        except OSError: os.execv('/usr/bin/sleep', ['sleep', '9'])
+again()""",
         ENDS,
         seconds=3,
     ),
@@ -53,7 +58,12 @@ tries(start)""",
     ),
     Case(
         "clone",
-        'def start():\n    for _ in range(FACTS["processes"] + 8):\n        if libc.fork() == -1: raise OSError(ctypes.get_errno(), "fork")\n        if os.getpid() != 1: time.sleep(15)\ntries(start)',
+        """
+def start():
+    for _ in range(FACTS["processes"] + 8):
+        if libc.fork() == -1: raise OSError(ctypes.get_errno(), "fork")
+        if os.getpid() != 1: time.sleep(15)
+tries(start)""",
         seconds=20,
     ),
     Case(

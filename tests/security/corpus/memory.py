@@ -84,11 +84,21 @@ tries(queue)""",
     ),
     Case(
         "stacks-of-threads",
-        "threading.stack_size(1 << 31)\ntries(lambda: [threading.Thread(target=time.sleep, args=(1,), daemon=True).start() for _ in range(4)])",
+        """
+threading.stack_size(1 << 31)
+def start(): threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+tries(lambda: [start() for _ in range(4)])""",
     ),
     Case("raise-the-limit", "tries(resource.setrlimit, resource.RLIMIT_DATA, (-1, -1))"),
     Case(
         "pipes",
-        "def fill():\n    for _ in range(300):\n        r, w = os.pipe()\n        fcntl.fcntl(w, 1031, 1 << 20)\n        os.set_blocking(w, False)\n        os.write(w, bytes(1 << 20))\ntries(fill)",
+        """
+def fill():
+    for _ in range(300):
+        r, w = os.pipe()
+        fcntl.fcntl(w, 1031, 1 << 20)
+        os.set_blocking(w, False)
+        os.write(w, bytes(1 << 20))
+tries(fill)""",
     ),
 )

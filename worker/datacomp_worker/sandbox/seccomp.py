@@ -3,7 +3,8 @@
 A list of refusals rather than of permissions: namespaces, mounts and capabilities already take the powers away; this
 closes the parts of the kernel that have been the way out of other sandboxes, all sockets but AF_UNIX, and shared
 anonymous memory, which stays allocated when its pages are given back and so escapes both rlimits and the watchdog, and
-record locks, which are kernel memory that no limit bounds.
+record locks, which are kernel memory that no limit bounds, and asynchronous input and output, whose number the whole
+host shares.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RECORD_LOCKS = (6, 7, 37, 38)
 RLIMIT_CORE = 4
 X32_BIT = 0x40000000
 
-ABSENT = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "memfd_create", "memfd_secret")
+ABSENT = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "memfd_create", "memfd_secret", "io_setup")
 """Answered with ENOSYS, so that the C library falls back to what can be inspected (clone for clone3)."""
 
 
@@ -43,7 +44,7 @@ _GENERIC = {
     "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
     "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433,
     "pidfd_open": 434, "clone3": 435, "pidfd_getfd": 438, "mount_setattr": 442,
-    "quotactl_fd": 443, "memfd_secret": 447, "process_mrelease": 448,
+    "quotactl_fd": 443, "memfd_secret": 447, "process_mrelease": 448, "open_tree_attr": 467,
 }  # fmt: skip
 
 X86_64 = Machine(
@@ -59,7 +60,8 @@ X86_64 = Machine(
         "settimeofday": 164, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168, "reboot": 169,
         "sethostname": 170, "setdomainname": 171, "iopl": 172, "ioperm": 173, "create_module": 174,
         "init_module": 175, "delete_module": 176, "get_kernel_syms": 177, "query_module": 178, "quotactl": 179,
-        "nfsservctl": 180, "lookup_dcookie": 212, "remap_file_pages": 216, "semtimedop": 220, "clock_settime": 227,
+        "nfsservctl": 180, "io_setup": 206, "lookup_dcookie": 212, "remap_file_pages": 216, "semtimedop": 220,
+        "clock_settime": 227,
         "mbind": 237, "set_mempolicy": 238, "mq_open": 240, "kexec_load": 246, "add_key": 248, "request_key": 249,
         "keyctl": 250, "migrate_pages": 256, "unshare": 272, "vmsplice": 278, "move_pages": 279, "perf_event_open": 298,
         "fanotify_init": 300, "name_to_handle_at": 303, "open_by_handle_at": 304, "clock_adjtime": 305, "setns": 308,
@@ -73,9 +75,9 @@ AARCH64 = Machine(
     audit=0xC00000B7,
     numbers=_GENERIC
     | {
-        "lookup_dcookie": 18, "fcntl": 25, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41, "nfsservctl": 42,
-        "chroot": 51, "vhangup": 58, "quotactl": 60, "vmsplice": 75, "acct": 89, "personality": 92, "unshare": 97,
-        "kexec_load": 104, "init_module": 105, "delete_module": 106, "clock_settime": 112, "syslog": 116,
+        "io_setup": 0, "lookup_dcookie": 18, "fcntl": 25, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41,
+        "nfsservctl": 42, "chroot": 51, "vhangup": 58, "quotactl": 60, "vmsplice": 75, "acct": 89, "personality": 92,
+        "unshare": 97, "kexec_load": 104, "init_module": 105, "delete_module": 106, "clock_settime": 112, "syslog": 116,
         "ptrace": 117, "reboot": 142, "sethostname": 161, "setdomainname": 162, "setrlimit": 164,
         "settimeofday": 170, "adjtimex": 171,
         "mq_open": 180, "msgget": 186, "msgctl": 187, "msgrcv": 188, "msgsnd": 189, "semget": 190, "semctl": 191,
