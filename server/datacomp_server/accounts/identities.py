@@ -111,7 +111,7 @@ class IdentityService:
         row = Identity(user_id=user.id, provider=who.provider, subject=who.subject, login=who.login)
         self.accounts.add(row)
         self.audit.note(
-            Act.IDENTITY_LINKED, actor=user.id, subject=user.id, about=row.id, provider=who.provider, login=who.login
+            Act.IDENTITY_LINKED, actor=user.id, subject=user.id, about=row.id, provider=who.provider
         )
 
 

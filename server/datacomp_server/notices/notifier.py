@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -21,8 +23,9 @@ from datacomp_server.database import Database
 from datacomp_server.notices.models import Notice, NoticeKind
 from datacomp_server.notices.repository import NoticeRepository
 from datacomp_server.notices.sending import Call, NotSent, call_webhook, send_mail
-from datacomp_server.notices.service import signing_key
+from datacomp_server.notices.service import describe, signing_key
 from datacomp_server.settings import Settings
+from datacomp_server.submissions.models import Submission
 
 log = logging.getLogger(__name__)
 BATCH = 20
@@ -85,16 +88,20 @@ class Notifier:
         return letters
 
     def _letter(self, session: Session, notice: Notice) -> Letter | None:
+        submission = session.get(Submission, notice.submission_id)
+        if submission is None:
+            return None
+        told = describe(submission, self.settings.public_url) | notice.body
         if notice.kind is NoticeKind.MAIL:
             user = session.get(User, notice.user_id)
             if user is None or not user.email or not user.email_confirmed_at or not self.settings.mail:
                 return None
-            subject, text = mail_text(notice)
+            subject, text = mail_text(told)
             return Letter(notice.id, notice.tries, mail_to=user.email, subject=subject, text=text)
         webhook = NoticeRepository(session).webhook(notice.target)
         if webhook is None or not self.settings.webhooks:
             return None
-        payload = {"type": notice.event, "timestamp": notice.created_at.isoformat(), "data": notice.body}
+        payload = {"type": notice.event, "timestamp": notice.created_at.isoformat(), "data": told}
         call = Call(webhook.url, signing_key(self.settings, webhook), notice.id, payload)
         return Letter(notice.id, notice.tries, call=call)
 
@@ -126,9 +133,8 @@ class Notifier:
                 notice.due_at = at + min(pause, LONGEST_PAUSE)
 
 
-def mail_text(notice: Notice) -> tuple[str, str]:
+def mail_text(body: Mapping[str, Any]) -> tuple[str, str]:
     """Subject and text of a mail."""
-    body = notice.body
     state = body["state"]
     subject = f"{body['method']}: {state}"
     whose = f"the team {body['team']}" if body["team"] else body["participant"]

@@ -44,20 +44,19 @@ class NoticeService:
         """Note what is owed because a submission ended. Called in the transaction that ended it."""
         if not (self.settings.webhooks or self.settings.mail):
             return
-        event, body = f"submission.{submission.state}", _body(submission, self.settings.public_url)
+        event = f"submission.{submission.state}"
         audience = self.notes.audience(submission.user_id, submission.team_id)
         if self.settings.webhooks:
             for webhook in self.notes.webhooks([user.id for user in audience]):
-                self._owe(NoticeKind.WEBHOOK, webhook.id, webhook.user_id, submission, event, body)
+                self._owe(NoticeKind.WEBHOOK, webhook.id, webhook.user_id, submission, event)
         if self.settings.mail:
             for user in audience:
                 if user.mail_on_final and user.email and user.email_confirmed_at:
-                    self._owe(NoticeKind.MAIL, MAIL, user.id, submission, event, body)
+                    self._owe(NoticeKind.MAIL, MAIL, user.id, submission, event)
 
-    def _owe(
-        self, kind: NoticeKind, target: str, user_id: str, submission: Submission, event: str, body: dict[str, Any]
-    ) -> None:
-        notice = Notice(kind=kind, target=target, user_id=user_id, submission_id=submission.id, event=event, body=body)
+    def _owe(self, kind: NoticeKind, target: str, user_id: str, submission: Submission, event: str) -> None:
+        notice = Notice(kind=kind, target=target, user_id=user_id, submission_id=submission.id, event=event)
+        notice.body = {"state": submission.state}
         notice.created_at = notice.due_at = now()
         self.notes.add(notice)
 
@@ -171,7 +170,8 @@ def signing_key(settings: Settings, webhook: Webhook) -> bytes:
     return hmac.new(settings.secret_key.get_secret_value().encode(), material, hashlib.sha256).digest()
 
 
-def _body(submission: Submission, public_url: str) -> dict[str, Any]:
+def describe(submission: Submission, public_url: str) -> dict[str, Any]:
+    """What a notice says of its submission. Made when it is sent: a name that is gone by then is not told."""
     return {
         "submission": submission.id,
         "url": receipt_url(public_url, submission.id),

@@ -77,11 +77,14 @@ class SubmissionRepository:
     # --- events
 
     def anonymise_events(self, name: str, role: str, anonymous: str) -> None:
-        """Put another name into the history of what an account did: the one change that the history allows."""
+        """Put another name into the history of what an account did, the one change that the history allows, and into
+        the reasons of the quota ledger."""
         actor = f"{role}:{name}"
         reason = func.replace(Event.reason, f" by {name}", f" by {anonymous}")
         statement = update(Event).where(Event.actor == actor)
         self.session.execute(statement.values(actor=f"{role}:{anonymous}", reason=reason))
+        costs = update(QuotaEntry).where(QuotaEntry.reason.endswith(f" by {name}", autoescape=True))
+        self.session.execute(costs.values(reason=func.replace(QuotaEntry.reason, f" by {name}", f" by {anonymous}")))
 
     def add_event(
         self,
