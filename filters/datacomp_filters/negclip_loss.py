@@ -68,7 +68,8 @@ class NegClipLoss(Filter):
     def _drawn(self, pool: Pool, draw: int) -> npt.NDArray[np.int64]:
         """The rows of one random batch, by ascending uid: the rows of the smallest hashes."""
         drawn = hashes(np.asarray(pool.sorted_uids), self.seed, draw + 1)
-        places = np.sort(np.argsort(drawn, kind="stable")[: self.batch])
+        size = min(self.batch, drawn.size)
+        places = np.sort(np.argpartition(drawn, size - 1)[:size]) if size else np.empty(0, np.int64)
         return np.asarray(pool.uid_order)[places].astype(np.int64)
 
     def _add(self, pool: Pool, others: Others, member: npt.NDArray[np.bool_], scores: Floats) -> None:
