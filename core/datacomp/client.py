@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 import platformdirs
 from pydantic import TypeAdapter
@@ -21,6 +22,7 @@ from datacomp.messages import (
     BoardOut,
     Credentials,
     EventOut,
+    FileRef,
     LeaderboardOut,
     ManifestOut,
     Registration,
@@ -199,6 +201,27 @@ class Client:
         hint = "name the file that it was opened with, and --pool if that was named then"
         message = f"this is not the file that the submission awaits ({awaited.filename}, {awaited.size:,} bytes)"
         raise BadInput.of("resume-other-file", message, str(path), hint)
+
+    def files(self, submission: str) -> list[FileRef]:
+        """The files of a submission that may be downloaded: one's own, and what its board discloses."""
+        reply = self._link.request("GET", f"/api/submissions/{submission}/files")
+        return TypeAdapter(list[FileRef]).validate_json(reply.content)
+
+    def download(self, submission: str, name: str, to: Path) -> None:
+        """Fetch one of `files`. `BadInput` for a name that is not among them, `PlatformFault` when what came is not
+        what the server said: then nothing is left at `to`."""
+        files = {file.name: file for file in self.files(submission)}
+        if name not in files:
+            known = ", ".join(files) or "none; its board says when code and uids of entries become public"
+            raise BadInput.of("file-unknown", f"there is no file {name!r} to download", submission, f"files: {known}")
+        part = to.with_name(f"{to.name}.part")
+        try:
+            self._link.download(f"/api/submissions/{submission}/files/{quote(name)}", part)
+            if digest_file(part) != files[name].digest:
+                raise PlatformFault.of("download-damaged", "another file came than announced", name, "try again")
+            part.replace(to)
+        finally:
+            part.unlink(missing_ok=True)
 
     def unfinished(self, create: SubmissionCreate) -> str | None:
         """Id of an own submission that still awaits just this file under this name."""

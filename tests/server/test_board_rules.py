@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from server_site import ONE_BOARD, ONLY_SQLITE, Site, codes, digest, running, uids, write_boards
 
-from datacomp.problems import BadInput
+from datacomp.client import Client
+from datacomp.problems import BadInput, PlatformFault
 from datacomp_server.boards.config import read_boards
 from datacomp_server.clock import now
 from datacomp_server.settings import Settings
@@ -157,3 +158,19 @@ def test_single_entries_can_be_pinned_as_baselines(make_settings: Callable[..., 
         assert not site.board().rows[0].baseline
     with running(redo(settings, f'baseline_submissions = ["{entry.id}"]')) as site:
         assert site.board().rows[0].baseline
+
+
+@ONLY_SQLITE
+def test_the_client_fetches_and_checks_files(site: Site, address: str, tmp_path: Path) -> None:
+    content = uids(1)
+    scored = site.score("ada", content)
+    client = Client(address, site.tokens["ada"])
+    assert {"upload", "subset.npy", "records.parquet"} <= {file.name for file in client.files(scored.id)}
+    client.download(scored.id, "upload", tmp_path / "uids.npy")
+    assert (tmp_path / "uids.npy").read_bytes() == content
+    with pytest.raises(BadInput, match="file-unknown"):
+        Client(address).download(scored.id, "upload", tmp_path / "other")
+    (site.settings.data_dir / "storage" / "uploads" / scored.id / "content").write_bytes(content[:-1] + b"?")
+    with pytest.raises(PlatformFault, match="download-damaged"):
+        client.download(scored.id, "upload", tmp_path / "damaged")
+    assert sorted(path.name for path in tmp_path.glob("*ama*")) == []

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from datacomp.cli.filter import find_pool
 from datacomp.cli.display import leaderboard_table, receipt_panel, watch
+from datacomp.cli.filter import find_pool
 from datacomp.client import Client
 from datacomp.console import console, errors, transfer
 from datacomp.http import Report
@@ -154,6 +154,24 @@ def status(
 def _leave(receipt: SubmissionOut) -> None:
     if receipt.final and receipt.state not in FINAL_GOOD:
         raise typer.Exit(1)
+
+
+@commands.command()
+def download(
+    submission: Id,
+    names: Annotated[list[str] | None, typer.Argument(help="Names of files; without any the files are listed.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into.")] = Path(),
+) -> None:
+    """Fetch what a submission handed in and what came of it: your own, or what its board discloses."""
+    client = Client.from_login()
+    if not names:
+        for file in client.files(submission):
+            console.print(f"{file.name}  {file.size:,} bytes  sha256 {file.digest}", highlight=False)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        client.download(submission, name, out / name)
+        console.print(f"{out / name}")
 
 
 @commands.command()
