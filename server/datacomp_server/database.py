@@ -20,6 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
 from datacomp.digests import digest_bytes
+from datacomp.problems import PlatformFault
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -122,6 +123,23 @@ class Database:
         self.engine.dispose()
 
 
+@contextmanager
+def database_faults(engine: Engine) -> Iterator[None]:
+    """Turn a database that does not answer at start into a typed fault that says what an organiser can do."""
+    try:
+        yield
+    except (sa.exc.OperationalError, OSError) as error:
+        local = engine.dialect.name == "sqlite"
+        hint = (
+            "its folder must exist, have room, and be writable by this account: check the mount and its permissions"
+            if local
+            else "is it running, and is DATACOMP_DATABASE_URL right?"
+        )
+        cause = error.orig if isinstance(error, sa.exc.OperationalError) else error
+        where = engine.url.database if local else engine.url.render_as_string(hide_password=True)
+        raise PlatformFault.of("database-unusable", f"the database cannot be used: {cause}", where, hint) from error
+
+
 def is_postgresql(session: Session) -> bool:
     """Whether a session's database is PostgreSQL."""
     return session.get_bind().dialect.name == "postgresql"
@@ -140,10 +158,11 @@ def hold_lock(session: Session, name: str) -> None:
 def _make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=40)
-    file = sa.make_url(url).database
-    if file and file != ":memory:":
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=10, max_overflow=60)
+    file = engine.url.database
+    if file and file != ":memory:":
+        with database_faults(engine):
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
 from datacomp.problems import PlatformFault
-from datacomp_server.database import Database, hold_lock
+from datacomp_server.database import Database, database_faults, hold_lock
 from datacomp_server.resources import migrations_dir
 
 
@@ -29,7 +29,7 @@ def migrate(database: Database) -> tuple[str | None, str | None]:
 
     All in one transaction, one process at a time: a migration that fails leaves everything as it was.
     """
-    with database.engine.begin() as connection:
+    with database_faults(database.engine), database.engine.begin() as connection:
         hold_lock(Session(connection), "schema")
         before = present(connection)
         command.upgrade(_config(connection), "head")
@@ -38,7 +38,7 @@ def migrate(database: Database) -> tuple[str | None, str | None]:
 
 def require_newest(database: Database) -> None:
     """`PlatformFault` unless the schema is at its newest version."""
-    with database.read() as session:
+    with database_faults(database.engine), database.read() as session:
         found = present(session.connection())
     wanted = newest()
     if found != wanted:
