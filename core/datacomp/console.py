@@ -99,7 +99,10 @@ def transfer(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def counting(title: str, unit: str) -> Iterator[Callable[[str, float, float], None]]:
-    """A bar for countable work; reports `(what, done, total)`. What is done in a moment shows none."""
+    """A bar for countable work; reports `(what, done, total)`. What is done in a moment shows none, nor does a file."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
     bar = _Patient(title, unit)
     timer = threading.Timer(PATIENCE, bar.show)
     timer.daemon = True
