@@ -6,6 +6,7 @@ worker is handed one run at a time and knows just the stage function for it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import traceback
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 STAGES = {stage: f"datacomp_worker.stages.{stage.value}" for stage in Stage}
 """Modules by stage, imported when first needed: validating uids should not wait for torch."""
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 LOG_TAIL = 8000
 """Characters of a log that go with a failure."""
 
@@ -66,10 +68,10 @@ class Worker:
         """One attempt, from claim to finish or failure. Raises nothing that a next job could not survive."""
         logger.info("%s of submission %s: attempt %d of run %s", job.stage, job.submission, job.number, job.run)
         workspace = self.settings.scratch / "attempts" / job.attempt
-        workspace.mkdir(parents=True, exist_ok=True)
         reporter = HeartbeatReporter(self.api, job)
         reporter.start()
         try:
+            workspace.mkdir(parents=True, exist_ok=True)
             output = stage_function(job.stage)(self._gather(job, workspace, reporter))
             self._hand_over(job, output, reporter)
         except Cancelled:
@@ -151,7 +153,9 @@ def describe_failure(error: Exception) -> Failure:
 
 
 def _unforeseen(error: Exception) -> Problem:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        code, hint = "worker-disk-full", "free space where DATACOMP_SCRATCH_DIR is; the run is tried again"
+    elif isinstance(error, OSError):
         code, hint = "worker-io", "see to the worker's disk and permissions; the run is tried again"
     elif isinstance(error, MemoryError):
         code, hint = "out-of-memory", "give the worker more memory; the run is tried again"

@@ -22,6 +22,7 @@ import numpy as np
 
 from datacomp.digests import digest_file, digest_json
 from datacomp.lifeline import die_with_parent
+from datacomp.mapped import new_mapped
 from datacomp.problems import BadInput, Problem, raise_if_any
 from datacomp.reshard.index import TarDirectory, TarIndex, stamp
 from datacomp.reshard.pack import PoolTars
@@ -291,7 +292,7 @@ class _Run:
             self.how.report("writing", done, plan.copies)
 
     def _join_places(self, shards: int, written: int) -> None:
-        index = np.lib.format.open_memmap(self.out / INDEX, "w+", PLACE, (written,))
+        index = new_mapped(self.out / INDEX, PLACE, (written,))
         at = 0
         for number in range(shards):
             own = np.fromfile(self.work / PLACES.format(number), PLACE)

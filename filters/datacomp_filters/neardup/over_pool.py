@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datacomp.filtering.work import current
+from datacomp.mapped import new_mapped
 from datacomp.pool import Pool
 from datacomp.problems import BadInput
 from datacomp_filters.neardup.engine import Decision, deduplicate
@@ -34,7 +35,7 @@ def gather(pool: Pool, feature: str, rows: Indices, path: Path, report: Report =
     """Features of some rows, ascending, in a file that is mapped, so that memory stays bounded: shape (n, width)."""
     pool.require_feature(feature)
     width = next(found.width for found in pool.manifest.features if found.name == feature)
-    features = np.lib.format.open_memmap(path, "w+", np.float16, (rows.size, width))
+    features = new_mapped(path, np.float16, (rows.size, width))
     for part in pool.shard_rows():
         begin, end = np.searchsorted(rows, [part.start, part.stop])
         for start in range(begin, end, BLOCK):

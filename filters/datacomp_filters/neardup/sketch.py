@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datacomp.mapped import new_mapped
 from datacomp_filters.neardup.progress import Tick, unheard
 from datacomp_filters.neardup.rows import BLOCK, Bools, Indices, Rows
 from datacomp_filters.neardup.spread import spread
@@ -143,4 +144,4 @@ def _signs(width: int) -> npt.NDArray[np.float64]:
 
 
 def _mapped(scratch: Path, shape: tuple[int, int]) -> Whole:
-    return np.lib.format.open_memmap(scratch / "sketches.npy", "w+", np.int16, shape)
+    return new_mapped(scratch / "sketches.npy", np.int16, shape)
