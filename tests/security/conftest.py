@@ -1,5 +1,6 @@
 """The place where hostile filters run, and the summary of `make test-security`."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -13,26 +14,26 @@ from datacomp.pool import Pool, ingest
 
 
 @pytest.fixture(scope="session")
-def outside(tmp_path_factory: pytest.TempPathFactory):
+def outside(tmp_path_factory: pytest.TempPathFactory, hostile_pool: Pool):
     """A pool that anybody may write to (but for the sandbox), and a machine full of canaries."""
     require_bubblewrap()
     raise_own_limits()
-    directory = tmp_path_factory.mktemp("outside")
-    for path in (directory, *directory.parents):
-        if path.stat().st_mode & 0o5 != 0o5 and path.stat().st_uid == Path("/proc/self").stat().st_uid:
-            path.chmod(path.stat().st_mode | 0o5)
-    with Outside(directory, hostile_pool(directory / "pool")) as found:
+    with Outside(readable(tmp_path_factory.mktemp("outside")), hostile_pool) as found:
         yield found
 
 
+def readable(directory: Path) -> Path:
+    """The directory, which everybody may now look into."""
+    for path in (directory, *directory.parents):
+        if path.stat().st_mode & 0o5 != 0o5 and path.stat().st_uid == os.geteuid():
+            path.chmod(path.stat().st_mode | 0o5)
+    return directory
+
+
 @pytest.fixture(scope="session")
-def outside_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    """A small pool for parsers that need one."""
-    return hostile_pool(tmp_path_factory.mktemp("fuzzed") / "pool")
-
-
-def hostile_pool(directory: Path) -> Pool:
+def hostile_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """A small pool, everything in it world-writable: what keeps filters from it is the sandbox alone."""
+    directory = readable(tmp_path_factory.mktemp("hostile")) / "pool"
     SmallPool(rows=24, shards=2).write(directory)
     pool = ingest(directory, processes=1)
     (directory / "truth.parquet").write_text("the hidden truth")

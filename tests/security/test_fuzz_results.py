@@ -123,10 +123,10 @@ def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("uploads") / "uids.npy"
 
 
-def test_uploads_of_uids(upload: Path, outside_pool: Pool, record_property) -> None:
+def test_uploads_of_uids(upload: Path, hostile_pool: Pool, record_property) -> None:
     def parse(data: bytes) -> object:
         upload.write_bytes(data)
-        report = check_file(upload, outside_pool if len(data) % 8 == 0 else None, SubmissionKind.UIDS)
+        report = check_file(upload, hostile_pool if len(data) % 8 == 0 else None, SubmissionKind.UIDS)
         assert isinstance(report, Report)
         assert report.problems or report.result
         return u.read_subset(upload)

@@ -89,6 +89,7 @@ def test_no_user_namespaces() -> None:
     assert "user namespaces" in reason
 
 
+@pytest.mark.security
 def test_no_seccomp() -> None:
     script = NO_SECCOMP.format(**NUMBERS[os.uname().machine]) + SAY
     reason = said([sys.executable, "-c", script])
