@@ -48,8 +48,9 @@ format: install
 test: install system lint wheel-check
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
+# How much they do: DATACOMP_FAULTS_COUNT (default 200 kills), and what: DATACOMP_FAULTS_SEED.
 test-faults: install system
-	$(BIN)/pytest -m faults tests/faults
+	$(BIN)/pytest -m faults tests
 
 # All of tests/security, what the default suite runs of it included.
 test-security: export DATACOMP_SECURITY_COUNT ?= 100000

@@ -9,6 +9,8 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xdist.remote import Producer
 
 PLATFORM = "tests/e2e/"
@@ -34,3 +36,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The platform's tests take longest, mostly waiting: they begin first and the others run beside them.
     items.sort(key=lambda item: not item.nodeid.startswith(PLATFORM))
+
+
+SUMMARY = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def summary(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Adds a line to what is printed at the end: what a test with a seed and a count did, and what it found."""
+    lines = request.config.stash.setdefault(SUMMARY, [])
+    return lambda line: lines.append(f"{request.node.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(SUMMARY, []):
+        terminalreporter.section("summary")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -134,7 +134,9 @@ def test_every_commit_is_killed_before_and_after_it_happened(make_settings: Call
 
 @pytest.mark.faults
 @pytest.mark.timeout(3000)
-def test_every_commit_boundary_by_enumeration(make_settings: Callable[..., Settings]) -> None:
+def test_every_commit_boundary_by_enumeration(
+    make_settings: Callable[..., Settings], summary: Callable[[str], None]
+) -> None:
     """The whole story anew for every commit in it, killed before and after."""
     with running(make_settings(max_attempts=6)) as site:
         with boundaries(site.database, lambda _: None) as whole:
@@ -146,4 +148,4 @@ def test_every_commit_boundary_by_enumeration(make_settings: Callable[..., Setti
             with boundaries(site.database, lambda seen, at=number, when=moment: when if seen == at else None) as made:
                 story.tell()
             assert made.kills.total() == 1
-    print(f"{len(places)} kills at {whole.seen} commits")
+    summary(f"{len(places)} kills, before and after each of {whole.seen} commits; all histories in order")

@@ -1,0 +1,185 @@
+"""Full disks, read-only disks, damaged pools: typed failures with hints, nothing half-written, the quota given back."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from disks import Disk, small_disk
+from invariants import check_invariants
+from quick_platform import QuickPlatform, subset
+from small_pool import SmallPool
+from stage_job import stage_context
+
+from datacomp.messages import SUBSET_FILE, Blame, DedupMode, DedupSetting, Stage, SubmissionOut
+from datacomp.pool import ingest
+from datacomp.problems import DatacompError
+from datacomp.uids import write_subset
+from datacomp_worker.pipeline import describe_failure
+from datacomp_worker.stages import dedup
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
+PATIENCE = 300.0
+
+
+@dataclass
+class Site:
+    platform: QuickPlatform
+    scratch: Disk
+    storage: Disk
+
+    @property
+    def pool(self) -> Path:
+        return self.platform.data_dir / "pools" / "tiny"
+
+    def outcome(self, number: int) -> SubmissionOut:
+        """Hand a subset in and wait for its end."""
+        submission = self.platform.submit(number)
+        self.platform.wait_until_final([submission], PATIENCE)
+        receipt = self.platform.receipt(submission)
+        assert receipt is not None
+        return receipt
+
+    def refusal(self, number: int) -> DatacompError:
+        """Hand a subset in that is refused."""
+        path = self.platform.data_dir / f"{number}.npy"
+        write_subset(path, subset(self.platform.data_dir, number))
+        with pytest.raises(DatacompError) as caught:
+            self.platform.clients[0].submit(path, "small-board", method=f"refused {number}")
+        return caught.value
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One server and one worker, with storage and scratch on small disks of their own."""
+    home = tmp_path_factory.mktemp("disks")
+    with ExitStack() as stack:
+        scratch = stack.enter_context(small_disk(home / "scratch", 8))
+        storage = stack.enter_context(small_disk(home / "storage", 8))
+        settings = {
+            "DATACOMP_SCRATCH_DIR": str(scratch.path),
+            "DATACOMP_STORAGE_URL": f"file://{storage.path}",
+            "DATACOMP_MAX_ATTEMPTS": "2",
+            "DATACOMP_LEASE_SECONDS": "20",
+            "QUICK_SECONDS": "0.2",
+        }
+        platform = QuickPlatform(home / "data", servers=1, dispatchers=1, workers=1, settings=settings)
+        yield Site(stack.enter_context(platform), scratch, storage)
+
+
+def check_failed(receipt: SubmissionOut, *codes: str) -> None:
+    assert receipt.state == "failed", receipt.state
+    assert receipt.quota_refunded
+    assert receipt.failure is not None
+    assert receipt.failure.blame is Blame.PLATFORM
+    (problem,) = receipt.failure.problems
+    assert problem.code in codes, problem
+    assert problem.hint
+
+
+def test_a_workers_full_disk(site: Site, summary: Callable[[str], None]) -> None:
+    for number, left in enumerate((0, 4096, 60_000), 1):
+        with site.scratch.full(left):
+            check_failed(site.outcome(number), "worker-disk-full", "disk-full", "disk-short")
+        subsets = site.scratch.path / "subsets"
+        assert not subsets.exists() or not [path for path in subsets.iterdir() if path.is_dir()], "half-written shards"
+        attempts = site.scratch.path / "attempts"
+        assert not attempts.exists() or not list(attempts.iterdir())
+    assert site.outcome(4).state == "scored"
+    summary("a worker's disk full at three points: typed, refunded, nothing left behind, goes on with room")
+
+
+def test_the_servers_full_disk(site: Site, summary: Callable[[str], None]) -> None:
+    with site.storage.full():
+        refused = site.refusal(11)
+    assert refused.problems[0].code == "storage-full"
+    assert refused.problems[0].hint
+    assert not [path for path in (site.storage.path / "parts").glob("*") if path.is_file()], "parts left behind"
+    assert site.outcome(11).state == "scored"
+    summary("the server's storage full: 503 storage-full, no part left behind, goes on with room")
+
+
+def test_the_servers_read_only_disk(site: Site, summary: Callable[[str], None]) -> None:
+    with site.storage.read_only():
+        refused = site.refusal(21)
+    assert refused.problems[0].code == "storage-read-only"
+    assert refused.problems[0].hint
+    assert site.outcome(21).state == "scored"
+    summary("the server's storage read-only: 503 storage-read-only, goes on when it can be written")
+
+
+@contextmanager
+def damaged(path: Path, change: Callable[[bytes], bytes | None]) -> Iterator[None]:
+    """Within, a file's content is another, or the file is gone."""
+    whole = path.read_bytes()
+    other = change(whole)
+    if other is None:
+        path.unlink()
+    else:
+        path.write_bytes(other)
+    try:
+        yield
+    finally:
+        path.write_bytes(whole)
+
+
+DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], tuple[str, ...]]] = {
+    "missing": (lambda whole: None, ("pool-shard-missing",)),
+    "truncated": (lambda whole: whole[: len(whole) // 2], ("pool-changed",)),
+    "corrupt": (lambda whole: b"\xff" * len(whole), ("pool-shard-unreadable",)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_pool_shard(site: Site, summary: Callable[[str], None], damage: str) -> None:
+    change, codes = DAMAGES[damage]
+    number = 31 + list(DAMAGES).index(damage)
+    with damaged(site.pool / "shards" / "00000001.tar", change):
+        check_failed(site.outcome(number), *codes)
+    assert site.outcome(number).state == "scored"
+    summary(f"a pool shard {damage}: {codes[0]}, refunded, goes on when it is restored")
+
+
+def test_whatever_happened_the_database_is_consistent(site: Site) -> None:
+    with site.platform.database() as database:
+        check_invariants(database)
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_truncated_features(tmp_path: Path, size: int) -> None:
+    directory = tmp_path / "pool"
+    SmallPool(rows=60, shards=2).write(directory)
+    pool = ingest(directory, processes=1)
+    uids = tmp_path / SUBSET_FILE
+    write_subset(uids, pool.sorted_uids)
+    features = next((directory / "metadata").glob("*.npz"))
+    features.write_bytes(features.read_bytes()[:size])
+    setting = DedupSetting(mode=DedupMode.APPLY)
+    context = stage_context(
+        Stage.DEDUP, tmp_path / "a", {SUBSET_FILE: uids}, pool_dir=directory, dedup=setting.model_dump()
+    )
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it becomes is looked at
+        dedup.run(context)
+    failure = describe_failure(caught.value)
+    assert failure.blame is Blame.PLATFORM
+    assert failure.problems[0].code not in {"stage-crashed"}, failure
+    assert failure.problems[0].hint
+    assert str(features.name) in f"{failure.problems[0].where} {failure.problems[0].message}"
+
+
+def test_a_read_only_data_directory_is_told_at_start(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "data", 8) as disk, disk.read_only():
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DATACOMP_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "datacomp", "server", "--port", "0"],
+            env=environment | {"DATACOMP_DATA_DIR": str(disk.path)},
+            capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert str(disk.path) in done.stderr
+    assert "hint" in done.stderr.lower() or "check" in done.stderr.lower(), done.stderr
