@@ -127,8 +127,10 @@ def ours(x: np.ndarray, uids: np.ndarray, scores: np.ndarray, keep: str) -> tupl
 def one(method: str, keep: str, directory: Path, out: Path) -> None:
     """A method in this process: its decisions and what it took."""
     x, uids, scores = (np.load(directory / f"{name}.npy") for name in ("features", "uids", "scores"))
-    order = np.random.default_rng(5).permutation(len(x)) if method == "shuffled" else np.arange(len(x))
-    x, uids, scores = x[order], uids[order], scores[order]
+    order = np.arange(len(x))
+    if method == "shuffled":
+        order = np.random.default_rng(5).permutation(order)
+        x, uids, scores = x[order], uids[order], scores[order]
     began, cpu = time.perf_counter(), time.process_time()
     measured = "-"
     if method == "exact":
