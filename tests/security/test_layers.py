@@ -9,7 +9,7 @@ from corpus.case import Case
 from hostile import Outside, raise_own_limits
 
 from datacomp.filtering.wire import Receiver
-from datacomp_worker.sandbox import Layer, without
+from datacomp_worker.sandbox import Layer, self_test, without
 from datacomp_worker.sandbox.command import Entry, entry
 
 PROVED_ELSEWHERE = {
@@ -58,6 +58,29 @@ def test_without_it_a_filter_breaks_out(layers: frozenset[Layer], outside: Outsi
         return
     record_property("broke", ", ".join(broke))
     assert not held, f"without {_name(layers)} these are contained all the same"
+
+
+NOT_SEEN_FROM_INSIDE = {
+    Layer.NO_NESTING: "seccomp refuses first",
+    Layer.NO_CAPABILITIES: "nobody holds none anyway",
+    Layer.RTPRIO: "where the host's limit is as tight",
+    Layer.NICE: "where the host's limit is as tight",
+    Layer.DIES_WITH_WORKER: "the worker's own doing",
+    Layer.WALL_CLOCK: "the worker's own doing",
+    Layer.LOG_BOUND: "the worker's own doing",
+    Layer.WATCHED_MEMORY: "the worker's own doing",
+    Layer.WATCHED_FILES: "the worker's own doing",
+}
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("layer", [layer for layer in Layer if layer not in NOT_SEEN_FROM_INSIDE])
+def test_the_self_test_notices_that_it_is_missing(layer: Layer, outside: Outside) -> None:
+    if layer in ROOT_ONLY and entry() is Entry.USER:
+        pytest.skip("only where the worker is root")
+    if layer is Layer.USER_NAMESPACE and entry() is Entry.USER:
+        pytest.skip("an ordinary user's bubblewrap makes one by itself")
+    assert self_test(layers=without(layer))
 
 
 @pytest.mark.security

@@ -164,9 +164,9 @@ def _inner(box: Box, limits: Limits, layers: Layers, seccomp: int) -> list[str]:
     return [program("bwrap"), *shut, *variables, *seen, *sealed, *guard, "--", *bounds, *box.command]
 
 
-def _rlimits(limits: Limits, layers: Layers) -> list[str]:
-    """Set inside the user namespace, where the process limit counts only the sandbox's own processes."""
-    bounds = {
+def bounds(limits: Limits) -> dict[Layer, int]:
+    """What every process inside is held to."""
+    return {
         Layer.NOFILE: limits.descriptors,
         Layer.FSIZE: limits.file_bytes,
         Layer.NPROC: limits.processes,
@@ -179,7 +179,12 @@ def _rlimits(limits: Limits, layers: Layers) -> list[str]:
         Layer.RTPRIO: 0,
         Layer.NICE: 0,
     }
-    words = [f"--{layer.removeprefix('limit-')}={n}:{n}" for layer, n in bounds.items() if layer in layers]
+
+
+def _rlimits(limits: Limits, layers: Layers) -> list[str]:
+    """Set inside the user namespace, where the process limit counts only the sandbox's own processes."""
+    up = {layer: value for layer, value in bounds(limits).items() if layer in layers}
+    words = [f"--{layer.removeprefix('limit-')}={value}:{value}" for layer, value in up.items()]
     return [program("prlimit"), *words, "--"] if words else []
 
 

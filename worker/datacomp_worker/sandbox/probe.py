@@ -1,16 +1,19 @@
 """What the self-test runs inside the sandbox: tries what must not work, and says what did.
 
 probe.py RESULT_DESCRIPTOR FACTS, with FACTS as JSON: `namespaces` of the host, `canary` (a file of the host that must
-not be seen), `processes`, `memory` and `tmp` (the limits). Writes `{"trouble": [...]}` to the descriptor. Needs
+not be seen), `host` (its name), `processes`, `memory` and `tmp` (their bounds), `limits` (by name). Beside this file
+lies `given`, which anybody may write to, but for the sandbox. Writes `{"trouble": [...]}` to the descriptor. Needs
 nothing but the standard library.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import mmap
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +23,8 @@ from typing import Any
 
 CLONE_NEWUSER = 0x10000000
 NOBODY = 65534
+RLIMIT_NICE = 13
+"""Which the module `resource` does not name."""
 HOST_PATHS = ("/etc/passwd", "/etc/shadow", "/home", "/var", "/run", "/sys", "/boot")
 VARIABLES = frozenset({"PATH", "HOME", "TMPDIR", "LANG", "TZ", "PWD", "LC_CTYPE"})
 
@@ -56,6 +61,8 @@ def files(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
     for place in places:
         if _works(Path(place, "datacomp-probe").touch):
             yield f"can write to {place}"
+    if _works(partial(os.open, os.path.join(os.path.dirname(__file__), "given"), os.O_WRONLY)):
+        yield "can change what it is given to read"
     for place in ("/tmp", "/dev/shm"):  # noqa: S108 - the sandbox's own
         status = os.statvfs(place)
         if status.f_blocks * status.f_frsize > facts["tmp"]:
@@ -94,6 +101,38 @@ def environment(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
             yield f"sees the variable {name}"
 
 
+def session(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """A session, a name and a first process of its own."""
+    if os.getsid(0) == 0:
+        yield "shares the worker's session"
+    if os.uname().nodename == facts["host"]:
+        yield "knows the host's name"
+    if "--ro-bind" in Path("/proc/1/cmdline").read_text():
+        yield "sees the command that made the sandbox"
+
+
+def limits(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """Every resource limit is set and cannot be raised."""
+    for name, most in facts["limits"].items():
+        _, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}", RLIMIT_NICE))
+        if hard < 0 or hard > most:
+            yield f"the limit {name} is {hard}, not {most}"
+
+
+def uncounted(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
+    """No memory that nobody counts: shared mappings, record locks."""
+    attempts = {
+        "shared anonymous memory": partial(mmap.mmap, -1, 1 << 16, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS),
+        "a memory file": partial(os.memfd_create, "probe"),
+        "a shared mapping of /dev/zero": _map_zero,
+        "a record lock": _lock,
+        "cores": partial(resource.setrlimit, resource.RLIMIT_CORE, (0, 0)),
+    }
+    for name, attempt in attempts.items():
+        if _works(attempt):
+            yield f"can have or change {name}"
+
+
 def memory(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
     """One process cannot have more than the limit."""
     if _works(partial(_take_memory, facts["memory"] + (1 << 20))):
@@ -129,6 +168,16 @@ def _take_memory(size: int) -> None:
     mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
 
 
+def _map_zero() -> None:
+    with open("/dev/zero", "r+b") as file:
+        mmap.mmap(file.fileno(), 1 << 16).close()
+
+
+def _lock() -> None:
+    with open("/tmp/lock", "w") as file:  # noqa: S108 - the sandbox's own
+        fcntl.lockf(file, fcntl.LOCK_EX)
+
+
 def _works(attempt: Callable[[], object]) -> bool:
     try:
         attempt()
@@ -137,7 +186,9 @@ def _works(attempt: Callable[[], object]) -> bool:
     return True
 
 
-CHECKS = (network, namespaces, files, privileges, descriptors, environment, memory, processes)
+CHECKS = (
+    network, namespaces, files, privileges, descriptors, environment, session, limits, uncounted, memory, processes,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), json.loads(sys.argv[2]))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from datacomp.problems import PlatformFault
 from datacomp_worker.sandbox.cgroup import Cgroup
 from datacomp_worker.sandbox.cgroup import find as find_cgroup
-from datacomp_worker.sandbox.command import Box, may_look_inside
+from datacomp_worker.sandbox.command import Box, bounds, may_look_inside
 from datacomp_worker.sandbox.filters import PYTHON, not_started
 from datacomp_worker.sandbox.layers import ALL, Layers
 from datacomp_worker.sandbox.limits import MIB, Limits, SandboxSettings
@@ -21,8 +21,10 @@ from datacomp_worker.sandbox.mounts import Mount
 from datacomp_worker.sandbox.process import RESULT_FD, End, run
 
 PROBE = Path(__file__).with_name("probe.py")
-NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts")
+NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 LIMITS = Limits(seconds=20, memory=512 * MIB, processes=16, tmp_bytes=32 * MIB)
+GIVEN = Path("/probe/given")
+"""Where the probe sees a file that anybody may write to, but for the sandbox."""
 LARGEST_REPORT = 1 << 16
 LONGEST_REASON = 2000
 
@@ -61,16 +63,20 @@ def self_test(*, layers: Layers = ALL, cgroup: Cgroup | None = None) -> list[str
     def feed(block: bytes) -> None:
         answer.extend(block[: LARGEST_REPORT - len(answer)])
 
-    with tempfile.NamedTemporaryFile() as canary:
+    with tempfile.NamedTemporaryFile() as canary, tempfile.NamedTemporaryFile() as open_to_all:
+        os.chmod(open_to_all.name, 0o666)  # noqa: S103 - so that the mount alone protects it
         facts = {
             "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES},
             "canary": canary.name,
+            "host": os.uname().nodename,
             "processes": LIMITS.processes,
             "memory": LIMITS.memory,
             "tmp": LIMITS.tmp_bytes,
+            "limits": {str(layer.removeprefix("limit-")): value for layer, value in bounds(LIMITS).items()}
+            | {"core": 1},
         }
         command = [*PYTHON, "/probe/probe.py", RESULT_FD, json.dumps(facts)]
-        box = Box(command, [Mount(PROBE, Path("/probe/probe.py"))])
+        box = Box(command, [Mount(PROBE, Path("/probe/probe.py")), Mount(Path(open_to_all.name), GIVEN)])
         outcome = run(box, LIMITS, feed=feed, layers=layers, cgroup=cgroup)
     if outcome.end is not End.EXITED or outcome.code:
         raise not_started(outcome)
