@@ -18,7 +18,7 @@ from datacomp.problems import Problem
 from datacomp_server.accounts.repository import AccountRepository
 from datacomp_server.boards.models import Board
 from datacomp_server.clock import now
-from datacomp_server.errors import QuotaSpent
+from datacomp_server.errors import QuotaSpent, Unauthorised
 from datacomp_server.submissions.models import QuotaEntry, Submission
 from datacomp_server.submissions.repository import SubmissionRepository
 from datacomp_server.teams.repository import TeamRepository
@@ -64,7 +64,9 @@ class Quota:
 
     def require(self, user_id: str, board: Board, *, rehearsal: bool) -> Party:
         """Hold the account and its team, then raise `QuotaSpent` with all that is used up, or tell whose it will be."""
-        self.accounts.lock_user(user_id)
+        user = self.accounts.lock_user(user_id)
+        if user is None or user.deleted_at is not None:
+            raise Unauthorised.of("token-dead", "the account was deleted meanwhile")
         membership = self.teams.membership(user_id)
         if membership is not None:
             self.teams.lock(membership.team_id)
