@@ -3,8 +3,10 @@
 import io
 import json
 import logging
+import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 from server_site import ONLY_SQLITE, Site, codes, running, uids, write_boards
+from servers import POSTGRES, needed
 from typer.testing import CliRunner
 
 from datacomp.cli import build
@@ -259,3 +262,42 @@ def test_removed_uids_are_told_to_the_worker_and_change_what_equals_what(site: S
     job = site.worker().must_claim(Stage.SUBSET).job  # the validation is taken over, the subset is not
     assert job.removed == ["0" * 32, "0" * 31 + "1"]
     assert {run.reused_from for run in site.receipt(again.id).runs} == {None, first.runs[0].id}
+
+
+@pytest.fixture
+def two_databases() -> Iterator[tuple[str, str]]:
+    """URLs of two PostgreSQL databases of their own, the second one empty for good."""
+    base = sa.make_url(needed(POSTGRES, "PostgreSQL"))
+    admin = sa.create_engine(base, isolation_level="AUTOCOMMIT")
+    names = [f"test_{what}_{os.getpid()}_{time.time_ns()}" for what in ("first", "second")]
+    with admin.connect() as connection:
+        for name in names:
+            connection.execute(sa.text(f"create database {name}"))
+    yield tuple(base.set(database=name).render_as_string(hide_password=False) for name in names)
+    with admin.connect() as connection:
+        for name in names:
+            connection.execute(sa.text(f"drop database {name} with (force)"))
+    admin.dispose()
+
+
+@ONLY_SQLITE
+def test_a_backup_of_postgresql(
+    make_settings: Callable[..., Settings], tmp_path: Path, two_databases: tuple[str, str]
+) -> None:
+    settings = make_settings(database_url=two_databases[0])
+    content = uids(4)
+    with running(settings) as site:
+        scored, waiting = site.score("ada", uids(1)), site.submit("grace", uids(2))
+        opened = site.open("ada", content)
+        report = back_up(settings, tmp_path / "backup")
+        tokens = dict(site.tokens)
+    again = moved(settings, tmp_path / "elsewhere").model_copy(update={"database_url": two_databases[1]})
+    assert restore(again, tmp_path / "backup").files == report.files
+    with pytest.raises(BadInput, match="restore-not-empty"):
+        restore(again, tmp_path / "backup")
+    with running(again) as site:
+        site.tokens.update(tokens)
+        assert site.receipt(scored.id).score == scored.score
+        assert site.send("ada", opened.id, content).status_code == 200
+        site.worker().work()
+        assert {site.receipt(entry.id).state for entry in (waiting, opened)} == {"scored"}
