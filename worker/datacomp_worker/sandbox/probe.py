@@ -121,7 +121,7 @@ def limits(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
 
 def uncounted(facts: dict[str, Any], descriptor: int) -> Iterator[str]:
     """No memory that nobody counts: shared mappings, record locks."""
-    attempts = {
+    attempts: dict[str, Callable[[], object]] = {
         "shared anonymous memory": partial(mmap.mmap, -1, 1 << 16, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS),
         "a memory file": partial(os.memfd_create, "probe"),
         "a shared mapping of /dev/zero": _map_zero,
