@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from datacomp.messages import Stage
 from datacomp_server.cli import admin
 from datacomp_server.clock import now
-from datacomp_server.models import Attempt
+from datacomp_server.models import Attempt, Submission, Team
 from datacomp_server.runs.hours import GroupBy, HoursRepository
 
 GPUS = {"device": "cuda", "count": 4, "cpu_seconds": 7200.0}
@@ -74,12 +74,18 @@ def test_figures_only_grow_and_never_exceed_the_attempts_age(site: Site) -> None
 
 def test_the_account_sums_by_everything(site: Site) -> None:
     ada, grace = train_with_a_lost_attempt(site, uids(4)), train_with_a_lost_attempt(site, uids(5), "grace")
+    with site.database.write() as session:
+        team = Team(name="two", name_key="two")
+        session.add(team)
+        session.flush()
+        session.execute(sa.update(Submission).where(Submission.id == ada).values(team_id=team.id))
     with site.database.read() as session:
         hours = HoursRepository(session)
         (board,) = hours.lines(GroupBy.BOARD)
         assert (board.name, board.hours.gpu, board.attempts, board.lost) == ("small-board", pytest.approx(12), 10, 2)
         for by, names in (
             (GroupBy.PARTICIPANT, {"ada", "grace"}),
+            (GroupBy.TEAM, {"two", "grace"}),
             (GroupBy.SUBMISSION, {ada, grace}),
             (GroupBy.WORKER, {"worker-1"}),
         ):

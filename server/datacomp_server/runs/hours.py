@@ -1,4 +1,4 @@
-"""GPU and processor hours of attempts, lost ones too, summed per run, submission, participant and board."""
+"""GPU and processor hours of attempts, lost ones too, summed per run, submission, team and board."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datacomp_server.accounts.models import User
+from datacomp_server.accounts.models import Team, User
 from datacomp_server.runs.models import Attempt, Run
 from datacomp_server.submissions.models import Submission
 
@@ -35,6 +35,8 @@ class GroupBy(StrEnum):
     """What hours are summed by."""
 
     BOARD = "board"
+    TEAM = "team"
+    """The team, or the participant where there is none."""
     PARTICIPANT = "participant"
     SUBMISSION = "submission"
     STAGE = "stage"
@@ -72,6 +74,7 @@ class HoursRepository:
             .join_from(Attempt, Run, Attempt.run_id == Run.id)
             .join(Submission, Run.submission_id == Submission.id)
             .join(User, Submission.user_id == User.id)
+            .outerjoin(Team, Submission.team_id == Team.id)
             .group_by(name)
         )
         if since is not None:
@@ -92,6 +95,8 @@ def _name(by: GroupBy) -> sa.ColumnElement[Any] | Any:
     match by:
         case GroupBy.BOARD:
             return Submission.board_name
+        case GroupBy.TEAM:
+            return sa.func.coalesce(Team.name, User.name)
         case GroupBy.PARTICIPANT:
             return User.name
         case GroupBy.SUBMISSION:
