@@ -127,7 +127,8 @@ class Storage:
     def make_parent(self, key: str) -> None:
         """Make the folder of a key, where there are folders."""
         if self._local:
-            self.fs.makedirs(self.path(key).rsplit("/", 1)[0], exist_ok=True)
+            with storage_faults(key):
+                self.fs.makedirs(self.path(key).rsplit("/", 1)[0], exist_ok=True)
 
     def sync(self, file: Any) -> None:
         """Bring a local file to disk before it is called stored."""
