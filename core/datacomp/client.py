@@ -94,10 +94,10 @@ def _expression(path: Path) -> str | None:
 
 
 @contextmanager
-def sendable(path: Path, pool: Path | None) -> Iterator[Path]:
+def sendable(path: Path, pool: Path | None, *, insist: bool = True) -> Iterator[Path]:
     """The file to send: the one named, or for uids of an ingested pool a bitmap of them where that is smaller.
 
-    `BadInput` when the file is missing, empty, or names uids that the pool lacks.
+    `BadInput` when the file is missing or empty, and if we `insist` on the pool when it cannot be a subset of it.
     """
     if not path.is_file():
         raise BadInput.of("file-missing", "there is no such file", where=str(path))
@@ -108,7 +108,12 @@ def sendable(path: Path, pool: Path | None) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="datacomp-send-") as folder:
         small = Path(folder) / f"{path.stem}{bitmap.SUFFIX}"
-        made = bitmap.write(small, read_subset(path), Pool.open(pool))
+        try:
+            made = bitmap.write(small, read_subset(path), Pool.open(pool))
+        except BadInput:
+            if insist:
+                raise
+            made = False  # whether the file is wrong or this pool, the platform will tell
         yield small if made and small.stat().st_size < path.stat().st_size else path
 
 
@@ -166,14 +171,16 @@ class Client:
         link: str = "",
         rehearsal: bool = False,
         pool: Path | None = None,
+        insist: bool = True,
         report: Report | None = None,
     ) -> SubmissionOut:
         """Open a submission and send its file; returns the receipt. `BadInput` when the file is missing or refused.
 
         A submission of this file that was opened before and not completed is gone on with. With the ingested `pool` at
-        hand uids are sent as a bitmap, which is some forty times smaller. `report` gets bytes sent and in all.
+        hand uids are sent as a bitmap, which is some forty times smaller; if we do not `insist` on that pool, a file
+        that is no subset of it goes out as it is. `report` gets bytes sent and in all.
         """
-        with sendable(path, pool) as file:
+        with sendable(path, pool, insist=insist) as file:
             create = SubmissionCreate(
                 board=board,
                 kind=kind_of(path),
@@ -194,7 +201,7 @@ class Client:
     ) -> SubmissionOut:
         """Go on sending the file of a submission; returns the receipt. `BadInput` when it is not the file announced."""
         awaited = self.submission(submission)
-        with sendable(path, pool) as file:
+        with sendable(path, pool, insist=False) as file:
             for candidate in dict.fromkeys((file, path)):
                 if digest_file(candidate) == awaited.digest:
                     return self._send(submission, candidate, report)

@@ -15,6 +15,7 @@ from small_pool import SmallPool
 from datacomp import bitmap
 from datacomp import uids as u
 from datacomp.checks import check_file
+from datacomp.client import sendable
 from datacomp.pool import Pool, ingest
 from datacomp.problems import BadInput
 
@@ -203,3 +204,28 @@ def test_checks_offline_give_the_figures_of_the_npy(pool: Pool, tmp_path: Path) 
     assert check_file(path, None) == check_file(plain, None)
     path.write_bytes(path.read_bytes()[:-1])
     assert [problem.code for problem in check_file(path, pool).problems] == ["bitmap-length"]
+
+
+def test_the_client_sends_what_is_smaller_and_right(pool: Pool, tmp_path: Path) -> None:
+    ordered = np.asarray(pool.sorted_uids)
+    plain = tmp_path / "mine.npy"
+    u.write_subset(plain, ordered[::2])
+    with sendable(plain, pool.directory) as file:
+        assert file.name == "mine.bitmap"
+        bitmap.expand(file, pool, tmp_path / "back.npy")
+    assert (tmp_path / "back.npy").read_bytes() == plain.read_bytes()
+    code = tmp_path / "filter.py"
+    code.write_text("pass")
+    u.write_subset(tmp_path / "often.npy", np.repeat(ordered[:1], 300))
+    u.write_subset(tmp_path / "foreign.npy", u.from_hex(["f" * 32]))
+    for path, where, insist in (
+        (plain, None, True),
+        (code, pool.directory, True),
+        (tmp_path / "often.npy", pool.directory, True),
+        (tmp_path / "foreign.npy", pool.directory, False),
+        (plain, tmp_path / "no-pool", False),
+    ):
+        with sendable(path, where, insist=insist) as file:
+            assert file == path
+    with pytest.raises(BadInput, match="uids-unknown"), sendable(tmp_path / "foreign.npy", pool.directory):
+        pass

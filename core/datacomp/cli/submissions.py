@@ -67,6 +67,7 @@ def submit(
                 link=link,
                 rehearsal=rehearsal,
                 pool=pool_at_hand(target, pool),
+                insist=pool is not None,
                 report=report,
             )
     if as_json:
