@@ -27,7 +27,9 @@ def whole_database(site: Site) -> str:
     """Everything that is stored, as text."""
     with site.database.read() as session:
         tables = sa.inspect(session.connection()).get_table_names()
-        return "\n".join(str(tuple(row)) for table in tables for row in session.execute(sa.text(f"select * from {table}")))
+        return "\n".join(
+            str(tuple(row)) for table in tables for row in session.execute(sa.text(f"select * from {table}"))
+        )
 
 
 def test_what_stays_of_somebody_who_left_names_nobody(site: Site) -> None:
@@ -126,7 +128,9 @@ def test_the_export_holds_all_and_no_secret(site: Site) -> None:
 
 
 @ONLY_SQLITE
-@pytest.mark.parametrize("path", ["/api/accounts/me/export", "/api/notices", "/api/webhooks", "/api/accounts/me/sessions"])
+@pytest.mark.parametrize(
+    "path", ["/api/accounts/me/export", "/api/notices", "/api/webhooks", "/api/accounts/me/sessions"]
+)
 def test_readers_tokens_see_nothing_of_the_account(site: Site, path: str) -> None:
     join(site, "ada")
     reader = site.http.post("/api/tokens", json={"name": "ada", "password": PASSWORD, "scopes": ["read"]}).json()

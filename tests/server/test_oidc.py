@@ -9,8 +9,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from joserfc.jwk import RSAKey
-from pydantic import SecretStr, ValidationError
 from provider import CLIENT, SECRET, Provider, provider
+from pydantic import SecretStr, ValidationError
 from server_site import ONLY_SQLITE, Site, running
 
 from datacomp_server.accounts.models import Identity, User
@@ -135,9 +135,7 @@ def test_signed_in_one_connects_and_disconnects(site: Site) -> None:
     assert whoami(site) == "ada"
     identity = re.findall(r"/account/identities/([0-9a-f]+)/disconnect", page)[0]
     csrf = form(site, "/account/settings")
-    gone = site.http.post(
-        f"/account/identities/{identity}/disconnect", data={"csrf": csrf}, follow_redirects=False
-    )
+    gone = site.http.post(f"/account/identities/{identity}/disconnect", data={"csrf": csrf}, follow_redirects=False)
     assert gone.headers["location"] == "/account/settings?done=disconnected"
     with site.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Identity)) == 0

@@ -95,7 +95,5 @@ def test_redis_is_the_brokers_where_there_is_one(make_settings: Callable[..., Se
 
 def test_only_trusted_proxies_name_the_client(narrow: Site) -> None:
     """The application believes what the server that runs it says of the client; headers alone change nothing."""
-    forged = [
-        narrow.http.get("/api/boards", headers={"X-Forwarded-For": f"10.0.0.{number}"}) for number in range(4)
-    ]
+    forged = [narrow.http.get("/api/boards", headers={"X-Forwarded-For": f"10.0.0.{number}"}) for number in range(4)]
     assert [reply.status_code for reply in forged] == [200, 200, 200, 429]

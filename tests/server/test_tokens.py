@@ -66,9 +66,7 @@ def test_nobody_makes_a_token_for_more_than_the_account_may(site: Site) -> None:
     for scope in ("organise", "work"):
         refused = token(site, "ada", scopes=["read", scope])
         assert (refused.status_code, codes(refused)) == (422, ["scope-not-yours"])
-    worker = site.http.post(
-        "/api/worker/claim", json={"worker": "w", "queues": ["cpu"]}, headers=site.headers("ada")
-    )
+    worker = site.http.post("/api/worker/claim", json={"worker": "w", "queues": ["cpu"]}, headers=site.headers("ada"))
     assert (worker.status_code, codes(worker)) == (403, ["workers-only"])
 
 

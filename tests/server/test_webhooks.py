@@ -45,7 +45,7 @@ def calling(make_settings: Callable[..., Settings], letters: Mailbox) -> Iterato
     with ExitStack() as stack:
         settings = make_settings(
             webhooks=True, webhook_private=True, notice_tries=3, notice_seconds=60, notice_timeout=5,
-            smtp_host="127.0.0.1", smtp_port=letters.port, smtp_security="none", mail_from="DataComp <no-reply@dc.test>",
+            smtp_host="127.0.0.1", smtp_port=letters.port, smtp_security="none", mail_from="DataComp <no@dc.test>",
         )  # fmt: skip
         yield stack.enter_context(running(settings))
 

@@ -54,7 +54,7 @@ def hook() -> Iterator[Hook]:
                 self.wfile.write(answer.encode())
             self.close_connection = True
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
