@@ -19,7 +19,7 @@ access = logging.getLogger("datacomp_server.access")
 TEXT = "%(asctime)s %(levelname)s %(name)s%(mark)s: %(message)s"
 QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked for every few seconds by machines."""
-LOUD = ("alembic", "httpx", "httpx2", "multipart", "uvicorn.access")
+LOUD = ("alembic", "authlib", "httpcore", "httpcore2", "httpx", "httpx2", "multipart", "uvicorn.access")
 
 
 class RequestFilter(logging.Filter):
