@@ -1,4 +1,4 @@
-"""The typed client of accounts and teams: everything that `datacomp account` and `datacomp team` do, a script can do."""
+"""The typed client of accounts and teams: all that `datacomp account` and `datacomp team` do, a script can do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`datacomp account`, `datacomp team`, login and logout, against a running server."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,15 @@ from datacomp.http import Refused
 
 pytestmark = ONLY_SQLITE
 PASSWORD = "correct horse battery"
+Run = Callable[..., str]
+Person = Callable[..., Run]
 
 
 @pytest.fixture
-def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[..., str]]:
+def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
     """Somebody's terminal, with a login of its own."""
 
-    def make(name: str) -> Callable[..., str]:
+    def make(name: str) -> Run:
         def run(*words: str, typed: str = "", code: int = 0) -> str:
             monkeypatch.setenv("DATACOMP_CONFIG", str(tmp_path / f"{name}.json"))
             result = CliRunner().invoke(build(), list(words), input=typed, catch_exceptions=code == 0)
@@ -34,13 +36,13 @@ def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cal
 
 
 @pytest.fixture
-def ada(person: Callable[..., Callable[..., str]], address: str) -> Iterator[Callable[..., str]]:
+def ada(person: Person, address: str) -> Run:
     run = person("ada")
     run("login", address, "--register", "--name", "ada", "--password", PASSWORD)
-    yield run
+    return run
 
 
-def test_tokens_from_the_terminal(ada: Callable[..., str], address: str) -> None:
+def test_tokens_from_the_terminal(ada: Run, address: str) -> None:
     assert "this token may read, submit, account" in " ".join(ada("whoami").split())
     made = ada("account", "new-token", "for ci", "--scope", "submit", "--expires-days", "3", "--password", PASSWORD)
     narrow = AccountClient(address, made.strip())
@@ -56,9 +58,7 @@ def test_tokens_from_the_terminal(ada: Callable[..., str], address: str) -> None
         ada("whoami")
 
 
-def test_a_team_from_the_terminal(
-    ada: Callable[..., str], person: Callable[..., Callable[..., str]], address: str
-) -> None:
+def test_a_team_from_the_terminal(ada: Run, person: Person, address: str) -> None:
     grace = person("grace")
     grace("login", address, "--register", "--name", "grace", "--password", PASSWORD)
     assert "ada (owner)" in ada("team", "create", "The Sieves")
@@ -72,7 +72,7 @@ def test_a_team_from_the_terminal(
     assert "0 of 20" in grace("account", "quota")
 
 
-def test_data_and_deletion_from_the_terminal(ada: Callable[..., str], site: Site, tmp_path: Path) -> None:
+def test_data_and_deletion_from_the_terminal(ada: Run, site: Site, tmp_path: Path) -> None:
     out = tmp_path / "ada-export.json"
     ada("account", "export", "--out", str(out))
     assert json.loads(out.read_text())["name"] == "ada"
@@ -88,9 +88,7 @@ def test_data_and_deletion_from_the_terminal(ada: Callable[..., str], site: Site
     assert lines[0]["actor"].startswith("deleted-")
 
 
-def test_the_audit_log_from_the_terminal(
-    person: Callable[..., Callable[..., str]], ada: Callable[..., str], site: Site, address: str
-) -> None:
+def test_the_audit_log_from_the_terminal(person: Person, ada: Run, site: Site, address: str) -> None:
     organiser = person("organiser")
     organiser("login", address, "--token", site.tokens["organiser"])
     assert "registered" in organiser("audit", "--account", "ada")
