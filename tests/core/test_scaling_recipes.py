@@ -1,12 +1,16 @@
 """The published scaling-law recipes against the numbers of their papers."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from oracles import oracle
+from typer.testing import CliRunner
 
+from datacomp.cli.scaling import scaling_commands
 from datacomp.problems import BadInput
 from datacomp.scaling.recipes import cherti, gadre, porian
 from datacomp.scaling.recipes.report import RecipeReport
@@ -150,3 +154,27 @@ def test_a_figure_that_is_not_finite_is_a_warning() -> None:
         "quantities": {"good": {"value": 1.5, "lo": 1.0, "hi": 2.0}},
         "warnings": ["bad is not finite"],
     }
+
+
+def test_the_command_prints_json_and_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATACOMP_ORACLES", raising=False)
+    table = str(oracle("cherti2022", "cherti_zeroshot_results.csv"))
+    monkeypatch.setattr(cherti, "BOOTSTRAPS", 20)
+
+    def scaling(*arguments: str) -> Result:
+        return CliRunner().invoke(scaling_commands, ["recipe", *arguments])
+
+    done = scaling("cherti", "--data", table, "--benchmark", "vtab", "--json")
+    body = json.loads(done.stdout)
+    assert list(body) == ["recipe", "inputs", "quantities", "warnings"]
+    assert set(body["quantities"]["openclip.exponent_alpha"]) == {"value", "lo", "hi"}
+    assert "openclip.in_sample_MAE  0.87" in scaling("cherti", "--data", table).stdout
+    for arguments, code in (
+        (("porian",), "table-not-named"),
+        (("cherti", "--data", table, "--dataset", "rpj"), "option-unused"),
+        (("gadre", "--data", table), "table-column-missing"),
+        (("cherti", "--data", table, "--benchmark", "nope"), "value-unknown"),
+    ):
+        error = scaling(*arguments).exception
+        assert isinstance(error, BadInput)
+        assert error.problems[0].code == code
