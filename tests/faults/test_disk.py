@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from disks import Disk, small_disk
 from invariants import check_invariants
-from quick_platform import QuickPlatform, subset
+from quick_platform import QuickPlatform, go_on, stop, subset
 from small_pool import SmallPool
 from stage_job import stage_context
 
@@ -59,12 +59,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("disks")
     with ExitStack() as stack:
         scratch = stack.enter_context(small_disk(home / "scratch", 8))
-        storage = stack.enter_context(small_disk(home / "storage", 8))
+        storage = stack.enter_context(small_disk(home / "storage", 128))
         settings = {
             "DATACOMP_SCRATCH_DIR": str(scratch.path),
             "DATACOMP_STORAGE_URL": f"file://{storage.path}",
             "DATACOMP_MAX_ATTEMPTS": "2",
-            "DATACOMP_LEASE_SECONDS": "20",
+            "DATACOMP_LEASE_SECONDS": "60",
             "QUICK_SECONDS": "0.2",
         }
         platform = QuickPlatform(home / "data", servers=1, dispatchers=1, workers=1, settings=settings)
@@ -98,15 +98,24 @@ def test_the_servers_full_disk(site: Site, summary: Callable[[str], None]) -> No
         refused = site.refusal(11)
     assert refused.problems[0].code == "storage-full"
     assert refused.problems[0].hint
+    worker = site.platform.of("worker")[0]
+    stop(worker)
+    submission = site.platform.submit(12)
+    with site.storage.full():
+        go_on(worker)
+        site.platform.wait_until_final([submission], PATIENCE)
+    receipt = site.platform.receipt(submission)
+    assert receipt is not None
+    check_failed(receipt, "storage-full")
     assert not [path for path in (site.storage.path / "parts").glob("*") if path.is_file()], "parts left behind"
     assert site.outcome(11).state == "scored"
-    summary("the server's storage full: 503 storage-full, no part left behind, goes on with room")
+    summary("the server's storage full, at opening and when outputs come: storage-full, refunded, no part left behind")
 
 
 def test_the_servers_read_only_disk(site: Site, summary: Callable[[str], None]) -> None:
     with site.storage.read_only():
         refused = site.refusal(21)
-    assert refused.problems[0].code == "storage-read-only"
+    assert "storage-read-only" in str(refused), "the client waits for a while, and then says what the server said"
     assert refused.problems[0].hint
     assert site.outcome(21).state == "scored"
     summary("the server's storage read-only: 503 storage-read-only, goes on when it can be written")
@@ -128,9 +137,9 @@ def damaged(path: Path, change: Callable[[bytes], bytes | None]) -> Iterator[Non
 
 
 DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], tuple[str, ...]]] = {
-    "missing": (lambda whole: None, ("pool-shard-missing",)),
-    "truncated": (lambda whole: whole[: len(whole) // 2], ("pool-changed",)),
-    "corrupt": (lambda whole: b"\xff" * len(whole), ("pool-shard-unreadable",)),
+    "missing": (lambda whole: None, ("tar-missing",)),
+    "truncated": (lambda whole: whole[: len(whole) // 2], ("tar-changed",)),
+    "corrupt": (lambda whole: b"\xff" * len(whole), ("tar-damaged",)),
 }
 
 
