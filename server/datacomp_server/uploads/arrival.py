@@ -10,10 +10,13 @@ confirmed, and whoever finds it incomplete sends one piece once more.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import logging
+import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -63,6 +66,19 @@ class Checksum:
         return cls(algorithm, expected)
 
 
+_under_way: Counter[str] = Counter()
+"""Requests that bring something just now, by submission, in this process."""
+SETTLE_SECONDS = 2.0
+
+
+async def settled(submission: str) -> None:
+    """Wait a moment for requests that still bring something: of a line that was cut, the end is on its way through here
+    when the client asks how far it is, and would be sent twice."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while _under_way[submission] and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+
+
 @dataclass
 class Arrival:
     """One request that brings a part of a file."""
@@ -85,6 +101,16 @@ class Arrival:
 
     async def take(self, request: Request, start: int, checksum: Checksum | None) -> None:
         """Store and count the body, which begins at `start`. Afterwards `offset` says how far the upload is."""
+        await settled(self.submission)
+        _under_way[self.submission] += 1
+        try:
+            await self._take(request, start, checksum)
+        finally:
+            _under_way[self.submission] -= 1
+            if not _under_way[self.submission]:
+                del _under_way[self.submission]
+
+    async def _take(self, request: Request, start: int, checksum: Checksum | None) -> None:
         status = await run_in_threadpool(self.status)
         self.offset, self.expires = status.offset, status.expires
         if start != status.offset:
@@ -131,7 +157,11 @@ class Arrival:
         piece = UploadPiece(id=self._piece, submission_id=self.submission, start=self.offset, size=writer.size)
         end, key = piece.end, piece.key
         try:
-            self.expires = self._complete(status, piece) if end == status.expected.size else self._count(piece)
+            if end == status.expected.size:
+                self._complete(status, piece)
+                self.expires = None
+            else:
+                self.expires = self._count(piece)
         except Exception:
             with suppress(PlatformFault):
                 self.storage.delete(key)

@@ -20,7 +20,7 @@ from datacomp.problems import DatacompError, PlatformFault
 from datacomp_server.dependencies import DatabaseDep, SettingsDep, StorageDep, SubmissionServiceDep, ViewerDep
 from datacomp_server.errors import Gone, PreconditionFailed, Refusal, UnsupportedMedia, refusals, render, status_of
 from datacomp_server.streaming import Received, measure, receive
-from datacomp_server.uploads.arrival import ALGORITHMS, Arrival, Checksum
+from datacomp_server.uploads.arrival import ALGORITHMS, Arrival, Checksum, settled
 from datacomp_server.uploads.service import UploadService
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,10 @@ def capabilities(submission: str) -> Response:
 
 
 @router.head("", responses=refusals(401, 403, 404, 410, 412), dependencies=[SpeaksTus])
-def how_far(arrival: ArrivalDep) -> Response:
+async def how_far(arrival: ArrivalDep) -> Response:
     """How many bytes are here (`Upload-Offset`) and how many there will be (`Upload-Length`)."""
-    status = arrival.status()
+    await settled(arrival.submission)
+    status = await run_in_threadpool(arrival.status)
     headers = {"Upload-Offset": str(status.offset), "Upload-Length": str(status.expected.size)}
     if status.expires:
         headers["Upload-Expires"] = format_datetime(status.expires, usegmt=True)
