@@ -1,4 +1,4 @@
-"""Checking and combining large subsets against a large pool: wall time, CPU time and peak resident memory.
+"""Checking, combining and packing large subsets against a large pool: wall time, CPU time and peak resident memory.
 
 .venv/bin/python benchmarks/uids/run.py --rows 38000000 [--pool-rows 40000000] [--dir DIR]
 
@@ -21,6 +21,12 @@ from datacomp.pool.manifest import PACK, Column, PoolManifest, Shard, Tar
 
 sys.path.append(str(Path(__file__).parent.parent / "filters"))
 from measured import run
+
+USES = "import sys, pathlib; from datacomp import bitmap, uids; from datacomp.pool import Pool; "
+FILES = "path, other, pool = map(pathlib.Path, sys.argv[1:]); "
+MAKE_BITMAP = f"{USES}{FILES}bitmap.write(path, uids.read_subset(other), Pool.open(pool)); print(path.stat().st_size)"
+EXPAND_BITMAP = f"{USES}{FILES}bitmap.expand(path, Pool.open(pool), other); print(other.stat().st_size)"
+"""What `datacomp submit --pool` and the stage `validate` do before and after sending."""
 
 
 def make_pool(directory: Path, rows: int) -> None:
@@ -90,8 +96,12 @@ def main() -> None:
                 for what in ("union", "intersect", "difference")
             },
         }
-        for what, arguments in commands.items():
-            took = run([sys.executable, "-m", "datacomp", *arguments])
+        small, back = work / "a.bitmap", work / "back.npy"
+        lines: dict[str, list[str | Path]] = {what: ["-m", "datacomp", *rest] for what, rest in commands.items()}
+        lines["bitmap, made"] = ["-c", MAKE_BITMAP, small, a, work / "pool"]
+        lines["bitmap, expanded"] = ["-c", EXPAND_BITMAP, small, back, work / "pool"]
+        for what, arguments in lines.items():
+            took = run([sys.executable, *arguments])
             cells = f"{took.cpu_seconds:.2f} | {took.wall_seconds:.2f} | {took.peak_bytes / 1e6:,.0f}"
             print(f"| {what} | {cells} | {' '.join(took.log.split())[-90:]} |", flush=True)
 
