@@ -68,7 +68,7 @@ class Recorder:
         self.jobs: list[Job] = []
         self.usages: list[Usage] = []
 
-    def claim(self, worker: str, queues: list[str]) -> Job | None:
+    def claim(self, worker: str, queues: list[str], no_code: str) -> Job | None:
         return self.jobs.pop() if self.jobs else None
 
     def heartbeat(self, job: Job, progress: Progress | None, log: str, usage: Usage) -> HeartbeatReply:
