@@ -8,6 +8,7 @@ import pytest
 from as_user import BECOME, as_user, in_own_mounts, needed, opening, run
 from boxed import require_bubblewrap
 
+from datacomp_worker.app import Presence
 from datacomp_worker.pipeline import Worker
 from datacomp_worker.sandbox.command import Entry, entry
 
@@ -122,3 +123,19 @@ def test_a_worker_without_a_sandbox_says_so_whenever_it_asks() -> None:
 
     assert Worker(Api(), Settings(), ("cpu",), no_code="bwrap is not installed").serve() == 0
     assert asked == [("bare", ["cpu"], "bwrap is not installed")]
+
+
+def test_it_says_so_with_every_sign_of_life() -> None:
+    class Enough(Exception):
+        pass
+
+    class Api:
+        def hello(self, *arguments: object) -> None:
+            raise Enough(*arguments)
+
+    class Settings:
+        worker_name = "bare"
+
+    with pytest.raises(Enough) as said:
+        Presence(Api(), Settings(), ("cpu",), "bwrap is not installed").run()
+    assert said.value.args == ("bare", ["cpu"], None, "bwrap is not installed")
