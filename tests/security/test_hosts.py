@@ -11,7 +11,9 @@ from boxed import require_bubblewrap
 from datacomp_worker.app import Presence
 from datacomp_worker.pipeline import Worker
 from datacomp_worker.sandbox.command import Entry, entry
+from datacomp_worker.settings import WorkerSettings
 
+BARE = WorkerSettings(worker_token="t" * 32, worker_name="bare", broker_url="redis://127.0.0.1:1")
 SAY = "from datacomp_worker.sandbox import why_no_code; print(why_no_code())"
 NO_SECCOMP = """
 import ctypes, errno, struct
@@ -118,10 +120,7 @@ def test_a_worker_without_a_sandbox_says_so_whenever_it_asks() -> None:
         def claim(self, *arguments: object) -> None:
             asked.append(arguments)
 
-    class Settings:
-        worker_name = "bare"
-
-    assert Worker(Api(), Settings(), ("cpu",), no_code="bwrap is not installed").serve() == 0
+    assert Worker(Api(), BARE, ("cpu",), no_code="bwrap is not installed").serve() == 0
     assert asked == [("bare", ["cpu"], "bwrap is not installed")]
 
 
@@ -133,9 +132,6 @@ def test_it_says_so_with_every_sign_of_life() -> None:
         def hello(self, *arguments: object) -> None:
             raise Enough(*arguments)
 
-    class Settings:
-        worker_name = "bare"
-
     with pytest.raises(Enough) as said:
-        Presence(Api(), Settings(), ("cpu",), "bwrap is not installed").run()
+        Presence(Api(), BARE, ("cpu",), "bwrap is not installed").run()
     assert said.value.args == ("bare", ["cpu"], None, "bwrap is not installed")
