@@ -18,6 +18,7 @@ from page_examples import (
     site,
     table,
 )
+from people_pages import PROVIDERS, QUOTAS, people_pages
 
 from datacomp.messages import DedupMode, DedupSetting
 from datacomp.problems import Problem
@@ -107,7 +108,7 @@ def form_pages() -> dict[str, Page]:
         SubmissionLine(f"id{state}", "Caption agreement", "filtering-tiny", "code", state, state == "failed", NOW, size)
         for state, size in (("scored", 4912), ("training 2 of 3", 4912), ("failed", None), ("withdrawn", 12))
     ]
-    tokens = [TokenLine("t1", "laptop", NOW, None), TokenLine("t2", HOSTILE, NOW, NOW)]
+    tokens = [TokenLine("t1", "laptop", NOW, None, ["read"], NOW), TokenLine("t2", HOSTILE, NOW, NOW, [], NOW, True)]
     wrong = [Problem(code="sign-in-failed", message="the name or the password is wrong", where="name")]
     account: dict[str, Any] = {"site": site("/account", role="organiser"), "tokens": tokens, "submissions": lines}
     nobody: dict[str, Any] = {"site": site("/account/sign-in", name=None), "email": "", "next_path": "/submit"}
@@ -118,11 +119,13 @@ def form_pages() -> dict[str, Page]:
         ),
         "submit-closed": SubmitPage(site=site("/submit"), boards=[], values=SubmitValues()),
         "account": AccountPage(**account),
+        "account-team": AccountPage(**account, quotas=QUOTAS, team="The Sieves", scopes=["read", "submit", "organise"]),
         "account-token": AccountPage(**account, new_token="dc_0123456789abcdef0123456789abcdef"),
         "account-empty": AccountPage(site=site("/account"), tokens=[], submissions=[], problems=PROBLEMS),
         "sign-in": SignInPage(register=False, name="", **nobody),
         "sign-in-wrong": SignInPage(register=False, name=HOSTILE, problems=wrong, **nobody),
         "register": SignInPage(register=True, name="", **nobody),
+        "sign-in-elsewhere": SignInPage(register=False, name="", providers=PROVIDERS, **nobody),
         "queue": QueuePage(site=site("/queue"), queue=queue()),
         "queue-empty": QueuePage(site=site("/queue"), queue=QueueOut(queues=[], workers=[], generated_at=NOW)),
         "error": ErrorPage(site=site("/nowhere", name=None), status=404, title="Not found", problems=IN_FILE),
@@ -155,4 +158,4 @@ def reference_page() -> Page:
 
 def all_pages() -> dict[str, Page]:
     """Every template in every state."""
-    return board_pages() | receipt_pages() | form_pages() | {"reference": reference_page()}
+    return board_pages() | receipt_pages() | form_pages() | people_pages() | {"reference": reference_page()}
