@@ -220,9 +220,9 @@ def test_a_large_file_goes_on_after_a_reload(running: Running, browser: Browser)
         press_submit(page)
         expect(page.locator("#upload")).to_contain_text("Trying again")
         expect(page.locator("#upload")).to_contain_text("what it has is kept")
+        page.reload()
         page.unroute_all()
         visitor.complaints = [said for said in visitor.complaints if "ERR_FAILED" not in said]
-        page.reload()
         expect(page.get_by_role("region", name="Not complete yet")).to_contain_text(
             "large.npy to filtering-tiny: 8.0 MiB of 9.2 MiB"
         )
