@@ -53,6 +53,7 @@ def test_what_stays_of_somebody_who_left_names_nobody(site: Site) -> None:
     assert site.http.get("/api/submissions", headers=site.headers("adalovelace")).json() == []
 
 
+@ONLY_SQLITE
 def test_results_are_withdrawn_on_request(site: Site) -> None:
     join(site, "ada")
     scored = site.score("ada", uids(1))
@@ -89,6 +90,7 @@ def test_only_the_owner_leaves_and_says_so_twice(site: Site) -> None:
     assert site.http.get("/api/accounts/me", headers=site.headers("ada")).status_code == 200
 
 
+@ONLY_SQLITE
 def test_a_team_that_goes_on_keeps_what_is_its_own(site: Site) -> None:
     for name in ("ada", "grace"):
         join(site, name)

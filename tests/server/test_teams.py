@@ -102,6 +102,7 @@ def test_members_see_and_change_what_is_the_teams_and_others_do_not(site: Site) 
     assert site.act("grace", shared.id, "cancel").status_code == 200
 
 
+@ONLY_SQLITE
 def test_boards_name_the_team(site: Site) -> None:
     found(site, "ada", "grace")
     scored = site.score("grace", uids(1))

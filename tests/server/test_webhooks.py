@@ -239,6 +239,7 @@ def wish(site: Site, name: str, **body: Any) -> Any:
     return site.http.put("/api/accounts/me/mail", json=body, headers=site.headers(name))
 
 
+@ONLY_SQLITE
 def test_mail_goes_to_addresses_that_were_confirmed_alone(calling: Site, letters: Mailbox) -> None:
     set_up = wish(calling, "ada", email="ada@example.org", on_final=True)
     assert set_up.json() == {"available": True, "email": "ada@example.org", "confirmed": False, "on_final": True}
@@ -297,9 +298,9 @@ def test_a_mail_server_that_refuses_is_tried_again(calling: Site, letters: Mailb
     assert told(calling, "ada")[0]["delivered_at"]
 
 
-@pytest.mark.parametrize("email", ["a", "a@b", "a@b.c\r\nBcc: x@y.z", "a b@c.de", "<a@b.de>", "a@b.de,c@d.ef"])
 @ONLY_SQLITE
-def test_what_is_no_address_becomes_no_header(calling: Site, letters: Mailbox, email: str) -> None:
-    refused = wish(calling, "ada", email=email, on_final=True)
-    assert (refused.status_code, codes(refused)) == (422, ["email-invalid"])
+def test_what_is_no_address_becomes_no_header(calling: Site, letters: Mailbox) -> None:
+    for email in ("a", "a@b", "a@b.c\r\nBcc: x@y.z", "a b@c.de", "<a@b.de>", "a@b.de,c@d.ef"):
+        refused = wish(calling, "ada", email=email, on_final=True)
+        assert (refused.status_code, codes(refused)) == (422, ["email-invalid"]), email
     assert letters.mails == []

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -19,6 +20,12 @@ from joserfc.jwk import RSAKey
 CLIENT, SECRET = "the-platform", "secret of the platform at its provider"
 
 
+@cache
+def signing_key(whose: str) -> RSAKey:
+    """A key, one for each name: making it takes longer than a test."""
+    return RSAKey.generate_key(2048, parameters={"kid": "one"})
+
+
 @dataclass
 class Provider:
     """What it will say of whoever comes, and what it may be made to do wrong."""
@@ -26,7 +33,7 @@ class Provider:
     url: str = ""
     person: dict[str, Any] = field(default_factory=dict)
     """Claims of whoever signs in next."""
-    key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, parameters={"kid": "one"}))
+    key: RSAKey = field(default_factory=lambda: signing_key("the provider"))
     forger: RSAKey | None = None
     """Signs id tokens in the key's place."""
     changes: dict[str, Any] = field(default_factory=dict)
