@@ -20,6 +20,7 @@ from datacomp.messages import Progress
 from datacomp.pool import Pool, ingest
 from datacomp.problems import PlatformFault
 from datacomp.scales import SCALES
+from datacomp_worker.shard_cache import ShardCache
 from datacomp_worker.subsets import materialise, select
 from datacomp_worker.tracks import clip
 from datacomp_worker.tracks.clip import Trained
@@ -69,17 +70,22 @@ class Trainings:
         line = Line(self.home / f"attempt-{self.attempts}", kill_at)
         line.home.mkdir()
         selection = select(self.pool, self.pool.sorted_uids)
-        shards = materialise(
-            self.pool, selection, self.home / "scratch", report=lambda done, total: None, check=lambda: None
+        made = materialise(
+            self.pool,
+            selection,
+            ShardCache(self.home / "scratch", 1 << 40),
+            report=lambda done, total: None,
+            check=lambda: None,
         )
-        try:
-            trained = clip.train(
-                selection, SHORT, SEED, shards=shards, workdir=line.home / "work", report=line, resume=resume
-            )
-        except PlatformFault as fault:
-            if fault.problems[0].code != "training-killed":
-                raise
-            return None, line
+        with made as shards:
+            try:
+                trained = clip.train(
+                    selection, SHORT, SEED, shards=shards, workdir=line.home / "work", report=line, resume=resume
+                )
+            except PlatformFault as fault:
+                if fault.problems[0].code != "training-killed":
+                    raise
+                return None, line
         return trained, line
 
 
