@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from datacomp.cli import build
 from datacomp.problems import BadInput, PlatformFault
+from datacomp_server import schema
 from datacomp_server.settings import load_settings
 
 LONG = "long-enough-to-be-a-secret"
@@ -34,7 +35,7 @@ def test_not_ready_with_another_schema(site: Site) -> None:
         assert site.http.get("/healthz").status_code == 200
     finally:
         with site.database.write() as session:
-            session.execute(sa.text("update alembic_version set version_num = '0001'"))
+            session.execute(sa.text("update alembic_version set version_num = :newest"), {"newest": schema.newest()})
 
 
 @ONLY_SQLITE
