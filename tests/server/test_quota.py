@@ -120,6 +120,19 @@ def test_of_twenty_who_ask_at_once_one_gets_the_place(site: Site, address: str) 
     assert race(site, address, 20) == {201: 1, 429: 19}
 
 
+def test_members_of_a_team_who_ask_at_once_have_one_place_between_them(site: Site, address: str) -> None:
+    names = ["ada", "grace", "edsger"]
+    site.http.post("/api/team", json={"name": "The Sieves"}, headers=site.headers("ada"))
+    code = site.http.post("/api/team/invites", json={"uses": 2}, headers=site.headers("ada")).json()["code"]
+    for name in names[1:]:
+        assert site.http.post("/api/team/join", json={"code": code}, headers=site.headers(name)).is_success
+    limit(site, submissions_concurrent=1)
+    body, headers = site.announce(b"content"), [site.headers(name) for name in names * 3]
+    with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor(len(headers)) as pool:
+        replies = list(pool.map(lambda each: client.post("/api/submissions", json=body, headers=each), headers))
+    assert Counter(reply.status_code for reply in replies) == {201: 1, 429: len(headers) - 1}
+
+
 @pytest.mark.faults
 def test_of_five_hundred_who_ask_at_once_one_gets_the_place(site: Site, address: str) -> None:
     statuses = race(site, address, 500)

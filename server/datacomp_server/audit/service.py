@@ -47,8 +47,6 @@ class Act(StrEnum):
     SUBMISSION_CANCELLED = "submission-cancelled"
     """By an organiser who is not its participant; the same below."""
     SUBMISSION_WITHDRAWN = "submission-withdrawn"
-    SUBMISSION_CHANGED = "submission-changed"
-    BOARDS_APPLIED = "boards-applied"
 
 
 class Audit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from datacomp_server.accounts.models import TeamMember, User
@@ -72,12 +72,6 @@ class NoticeRepository:
         """What was and will be told to an account, newest first."""
         query = select(Notice).where(Notice.user_id == user_id)
         return list(self.session.scalars(query.order_by(Notice.created_at.desc(), Notice.id).limit(limit)))
-
-    def count(self, at: datetime) -> tuple[int, int]:
-        """How many notices are owed (tried or not), and how many were given up."""
-        owed = select(func.count()).where(Notice.due_at.is_not(None))
-        given_up = select(func.count()).where(Notice.given_up_at.is_not(None), Notice.given_up_at <= at)
-        return self.session.scalar(owed) or 0, self.session.scalar(given_up) or 0
 
     def delete_of(self, user_id: str) -> None:
         """Delete everything of an account."""

@@ -100,11 +100,6 @@ class Quota:
         entry.state = QuotaState.REFUNDED if refund else QuotaState.CHARGED
         entry.reason, entry.settled_at = reason, now()
 
-    def refunded(self, submission_id: str) -> bool:
-        """Whether the place was given back."""
-        entry = self.submissions.quota(submission_id)
-        return entry is not None and entry.state is QuotaState.REFUNDED
-
     def note(self, submission: Submission, *, insider: bool) -> QuotaNote | None:
         """What a submission costs; for an `insider` also what is left."""
         entry = self.submissions.quota(submission.id)
