@@ -63,7 +63,12 @@ def heartbeat(attempt: str, body: Heartbeat, worker: WorkerDep, service: WorkerS
 @router.put(
     "/attempts/{attempt}/files/{name}",
     responses=refusals(401, 403, 404, 409),
-    openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}, "required": True}},
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "required": True,
+        }
+    },
 )
 async def store_file(
     attempt: str,

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 VERSION = "1.0.0"
 EXTENSIONS = "checksum,expiration,termination"
 CONTENT = "application/offset+octet-stream"
+BYTES = {"schema": {"type": "string", "format": "binary"}}
 OURS = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
 
 
@@ -89,7 +90,7 @@ def capabilities(submission: str) -> Response:
     return Response(status_code=204, headers=headers)
 
 
-@router.head("", responses=refusals(401, 403, 404, 410, 412), dependencies=[SpeaksTus])
+@router.head("", response_class=Response, responses=refusals(401, 403, 404, 410, 412), dependencies=[SpeaksTus])
 async def how_far(arrival: ArrivalDep) -> Response:
     """How many bytes are here (`Upload-Offset`) and how many there will be (`Upload-Length`)."""
     await settled(arrival.submission)
@@ -103,7 +104,7 @@ async def how_far(arrival: ArrivalDep) -> Response:
 TAKES = {
     "status_code": 204,
     "responses": refusals(401, 403, 404, 409, 410, 412, 413, 415, 460, 507),
-    "openapi_extra": {"requestBody": {"content": {CONTENT: {}}, "required": True}},
+    "openapi_extra": {"requestBody": {"content": {CONTENT: BYTES}, "required": True}},
 }
 
 
@@ -158,7 +159,7 @@ OVERRIDE = "X-HTTP-Method-Override"
 @router.put(
     "",
     responses=refusals(401, 403, 404, 409, 410, 413, 507),
-    openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}, "required": True}},
+    openapi_extra={"requestBody": {"content": {"application/octet-stream": BYTES}, "required": True}},
 )
 async def take_whole(request: Request, arrival: ArrivalDep) -> SubmissionOut:
     """The whole file in one request, for tools as simple as curl. Its size and digest must be those announced.
