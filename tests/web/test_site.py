@@ -63,7 +63,7 @@ def test_the_leaderboard_sorts_by_its_links(running: Running, browser: Browser, 
 def test_the_board_as_csv(running: Running, board: str) -> None:
     answer = httpx.get(f"{running.url}{board}/leaderboard.csv")
     lines = answer.text.splitlines()
-    assert lines[0].startswith("rank,method,participant,submission,status,baseline,subset_size,average,main")
+    assert lines[0].startswith("rank,method,participant,team,submission,status,baseline,subset_size,average,main")
     assert any(",Middle,ranked," in line and ",scored,no,50,0.5,0.5," in line for line in lines)
 
 
