@@ -192,16 +192,24 @@ def install_handlers(app: FastAPI) -> None:
 
     def on_database(request: Request, error: Exception) -> Response:
         log.error("database unavailable at %s: %s", request.url.path, error)
-        problem = Problem(
-            code="database-busy", message="the database did not answer in time", hint="try again in a moment"
-        )
-        return answer(request, 503, [problem])
+        return answer(request, 503, [database_problem(error)])
 
     app.add_exception_handler(DatacompError, on_datacomp)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(sqlalchemy.exc.OperationalError, on_database)
     app.add_exception_handler(sqlalchemy.exc.TimeoutError, on_database)
+
+
+def database_problem(error: Exception) -> Problem:
+    """What to say of a database that refused; nothing of the transaction is there."""
+    cause = str(getattr(error, "orig", None) or error).lower()
+    tell = "tell the organisers, then try again"
+    if "disk is full" in cause or "no space left" in cause:
+        return Problem(code="database-full", message="the database's disk is full", hint=tell)
+    if "readonly database" in cause or "read-only" in cause:
+        return Problem(code="database-read-only", message="the database cannot be written", hint=tell)
+    return Problem(code="database-busy", message="the database did not answer in time", hint="try again in a moment")
 
 
 def _sayable(text: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from disks import Disk, small_disk
 from invariants import check_invariants
 from quick_platform import QuickPlatform, go_on, stop, subset
+from server_site import ORGANISER_TOKEN, WORKER_TOKEN, codes, running, uids, write_boards
 from small_pool import SmallPool
 from stage_job import stage_context
 
@@ -19,6 +20,7 @@ from datacomp.messages import SUBSET_FILE, Blame, DedupMode, DedupSetting, Stage
 from datacomp.pool import ingest
 from datacomp.problems import DatacompError
 from datacomp.uids import write_subset
+from datacomp_server.settings import Settings
 from datacomp_worker.pipeline import describe_failure
 from datacomp_worker.stages import dedup
 
@@ -178,6 +180,37 @@ def test_truncated_features(tmp_path: Path, size: int) -> None:
     assert failure.problems[0].code not in {"stage-crashed"}, failure
     assert failure.problems[0].hint
     assert str(features.name) in f"{failure.problems[0].where} {failure.problems[0].message}"
+
+
+def settings_on(disk: Disk, elsewhere: Path) -> Settings:
+    """A server whose database alone is on the disk."""
+    return Settings(
+        data_dir=disk.path,
+        boards_file=write_boards(disk.path),
+        storage_url=f"file://{elsewhere / 'storage'}",
+        worker_token=WORKER_TOKEN,
+        organiser_token=ORGANISER_TOKEN,
+        rate_limits=False,
+    )
+
+
+def test_a_database_on_a_full_disk(tmp_path: Path, summary: Callable[[str], None]) -> None:
+    content = uids(1)
+    with small_disk(tmp_path / "data", 8) as disk, running(settings_on(disk, tmp_path)) as site:
+        before = site.score("ada", content)
+        with disk.full():
+            replies = [
+                site.http.post("/api/submissions", json=site.announce(uids(seed)), headers=site.headers("ada"))
+                for seed in range(2, 10)
+            ]
+        refused = [reply for reply in replies if reply.status_code != 201]
+        assert refused
+        assert {(reply.status_code, *codes(reply)) for reply in refused} == {(503, "database-full")}
+        assert all(problem["hint"] for reply in refused for problem in reply.json()["problems"])
+        assert site.receipt(before.id) == before
+        assert site.score("ada", uids(20)).state == "scored"
+        check_invariants(site.database, finished=False)
+    summary(f"{len(refused)} of {len(replies)} requests refused with database-full, nothing of them left")
 
 
 def test_a_read_only_data_directory_is_told_at_start(tmp_path: Path) -> None:
