@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -161,7 +162,8 @@ class QuickPlatform:
         return open_platform(Settings(**given))
 
     @contextlib.contextmanager
-    def database(self):
+    def database(self) -> Iterator[Database]:
+        """The database, for looking at."""
         platform = self.open()
         try:
             yield platform.database
@@ -248,11 +250,10 @@ def subset(data_dir: Path, number: int) -> np.ndarray:
 
 
 def stop(kept: Kept) -> None:
+    """SIGSTOP: it is there and says nothing."""
     os.kill(kept.pid, signal.SIGSTOP)
 
 
 def go_on(kept: Kept) -> None:
+    """SIGCONT."""
     os.kill(kept.pid, signal.SIGCONT)
-
-
-__all__ = ["Database", "Kept", "QuickPlatform", "go_on", "stop", "subset"]
