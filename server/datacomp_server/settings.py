@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     event_poll_seconds: float = Field(default=0.3, gt=0)
     keep_leftovers_days: float = Field(default=7, ge=0)
     """How long files of attempts that came to nothing are kept after their run is over."""
+    keep_notices_days: float = Field(default=90, ge=0)
+    """Records of webhooks and mail that were delivered or given up."""
+    keep_audit_days: float | None = Field(default=None, ge=1)
+    """Lines of the audit log; None: for ever."""
     keep_checkpoints_days: float | None = Field(default=None, ge=0)
     """How long final checkpoints are kept, but for those of baselines. Default: for ever."""
     log_format: LogFormat | None = None

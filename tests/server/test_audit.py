@@ -1,12 +1,17 @@
 """The audit log: what is noted, who may read it, and that it stays as it was written."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from server_site import ONLY_SQLITE, Site, codes, running, uids
 
+from datacomp_server.accounts.housekeeping import forget_old
+from datacomp_server.accounts.models import TeamInvite
+from datacomp_server.audit.models import AuditLine
+from datacomp_server.clock import now
 from datacomp_server.settings import Settings
 
 PASSWORD = "correct horse battery"
@@ -72,6 +77,23 @@ def test_addresses_are_kept_only_where_they_may_be(make_settings: Callable[..., 
     with running(make_settings(record_addresses=False)) as site:
         register(site, "ada")
         assert {line["address"] for line in lines(site)} == {None}
+
+
+def test_what_is_past_its_time_is_forgotten(make_settings: Callable[..., Settings]) -> None:
+    with running(make_settings()) as site:
+        register(site, "ada")
+        site.http.post("/api/team", json={"name": "The Sieves"}, headers=site.headers("ada"))
+        site.http.post("/api/team/invites", json={}, headers=site.headers("ada"))
+        forget_old(site.database, site.settings)
+        assert {line["what"] for line in lines(site)} >= {"registered", "team-invited"}
+        before = now() - timedelta(days=3)
+        with site.database.write() as session:
+            session.execute(sa.update(TeamInvite).values(expires_at=before))
+            old = AuditLine(what="signed-in", about="old", details={}, at=before)
+            session.add_all([old, AuditLine(what="signed-in", about="young", details={})])
+        forget_old(site.database, make_settings(keep_audit_days=1))
+        assert [line["about"] for line in lines(site, what="signed-in")] == ["young"]
+        assert site.http.get("/api/team", headers=site.headers("ada")).json()["invites"] == []
 
 
 def test_a_line_cannot_be_changed(site: Site) -> None:

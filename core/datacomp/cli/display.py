@@ -15,7 +15,7 @@ from rich.text import Text
 
 from datacomp.client import Client
 from datacomp.console import console, errors
-from datacomp.messages import Failure, LeaderboardOut, Progress, RunOut, ScoreOut, SubmissionOut
+from datacomp.messages import Failure, LeaderboardOut, Progress, QuotaNote, QuotaOut, RunOut, ScoreOut, SubmissionOut
 from datacomp.problems import PlatformFault
 
 POLL_SECONDS = 0.5
@@ -55,6 +55,8 @@ def receipt_panel(receipt: SubmissionOut) -> RenderableType:
         parts.append(Text(f"subset: {receipt.subset_size:,} samples"))
     if receipt.failure:
         parts.append(_failure(receipt.failure, refunded=receipt.quota_refunded))
+    if receipt.quota and receipt.quota.now:
+        parts.append(Text(_quota(receipt.quota, receipt.quota.now), "dim"))
     if receipt.score:
         parts.append(_scores(receipt.score))
     parts.append(Text(receipt.url, "dim"))
@@ -94,6 +96,14 @@ def _bar(progress: Progress) -> RenderableType:
         ProgressBar(total=progress.total or None, completed=progress.done, width=24), f"{figures} {progress.note}"
     )
     return row
+
+
+def _quota(note: QuotaNote, now: QuotaOut) -> str:
+    """What a submission costs, why, and what is left."""
+    why = f" ({note.reason})" if note.reason and note.reason != note.state else ""
+    counts = ((now.day, "today"), (now.total, "in all"), (now.concurrent, "at once"))
+    left = [f"{count.left} of {count.limit} {what}" for count, what in counts if count.limit is not None]
+    return f"quota: {note.state}{why}; left: {', '.join(left)}"
 
 
 def _failure(failure: Failure, *, refunded: bool) -> RenderableType:

@@ -1,10 +1,10 @@
-"""SQL of the audit log. There is no update, and nothing here deletes."""
+"""SQL of the audit log. There is no update; whole lines are deleted once they are as old as the settings say."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from datacomp_server.accounts.models import User
@@ -43,6 +43,10 @@ class AuditRepository:
         )
         rows = self.session.execute(query.order_by(AuditLine.id.desc()).limit(limit))
         return [(line, by, to) for line, by, to in rows]
+
+    def forget_before(self, before: datetime) -> None:
+        """Delete the lines of before a time."""
+        self.session.execute(delete(AuditLine).where(AuditLine.at < before))
 
     def times(self, what: str, subject_id: str, since: datetime, limit: int) -> list[datetime]:
         """When something last happened to an account, newest first."""

@@ -63,6 +63,9 @@ class Notifier:
             except SQLAlchemyError as error:
                 log.warning("notices wait: %s", type(error).__name__)
                 pause = 5.0
+            except Exception:  # a fault of ours with one notice, which is tried again later, must not end the others
+                log.exception("notices wait")
+                pause = 5.0
 
     def step(self) -> int:
         """Send what is due; returns how many were tried."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from datacomp_server.accounts.models import TeamMember, User
@@ -72,6 +72,11 @@ class NoticeRepository:
         """What was and will be told to an account, newest first."""
         query = select(Notice).where(Notice.user_id == user_id)
         return list(self.session.scalars(query.order_by(Notice.created_at.desc(), Notice.id).limit(limit)))
+
+    def forget_settled(self, before: datetime) -> None:
+        """Delete notices that were delivered or given up before a time."""
+        settled = or_(Notice.delivered_at < before, Notice.given_up_at < before)
+        self.session.execute(delete(Notice).where(settled))
 
     def delete_of(self, user_id: str) -> None:
         """Delete everything of an account."""

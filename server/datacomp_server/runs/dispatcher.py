@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from datacomp.problems import DatacompError
+from datacomp_server.accounts.housekeeping import forget_old
 from datacomp_server.clock import now
 from datacomp_server.database import Database
 from datacomp_server.notices.notifier import Notifier
@@ -79,6 +81,7 @@ class Dispatcher:
             ("pieces", CALM_SECONDS, self.sweep_uploads),
             ("files", HOUR, self.sweep_files),
             ("delivered", CALM_SECONDS, self.forget_delivered),
+            ("accounts", HOUR, partial(forget_old, self.database, self.settings)),
         ]
         failed: list[Exception] = []
         for name, seconds, act in duties:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from datacomp_server.accounts.models import Team, TeamInvite, TeamMember, User
@@ -78,6 +78,10 @@ class TeamRepository:
         if invite_id is not None:
             query = query.where(TeamInvite.id == invite_id)
         return len(self.session.scalars(query.returning(TeamInvite.id)).all())
+
+    def delete_useless_invites(self, at: datetime) -> None:
+        """Delete invitations that lead nowhere any more."""
+        self.session.execute(delete(TeamInvite).where(or_(TeamInvite.expires_at <= at, TeamInvite.uses_left < 1)))
 
     def names(self, user_ids: set[str]) -> dict[str, str]:
         """Names of accounts, by id."""
