@@ -110,9 +110,7 @@ class IdentityService:
     def _add(self, user: User, who: Elsewhere) -> None:
         row = Identity(user_id=user.id, provider=who.provider, subject=who.subject, login=who.login)
         self.accounts.add(row)
-        self.audit.note(
-            Act.IDENTITY_LINKED, actor=user.id, subject=user.id, about=row.id, provider=who.provider
-        )
+        self.audit.note(Act.IDENTITY_LINKED, actor=user.id, subject=user.id, about=row.id, provider=who.provider)
 
 
 def fitting_name(login: str) -> str:
