@@ -102,12 +102,16 @@ def test_members_see_and_change_what_is_the_teams_and_others_do_not(site: Site) 
     assert site.act("grace", shared.id, "cancel").status_code == 200
 
 
-@ONLY_SQLITE
 def test_boards_name_the_team(site: Site) -> None:
     found(site, "ada", "grace")
     scored = site.score("grace", uids(1))
     (row,) = site.board().rows
     assert (row.submission, row.team, row.participant) == (scored.id, "The Sieves", "grace")
+    alone = site.score("mary", uids(2), colours=1)
+    query = "/api/leaderboard?board=small-board&sort=participant"
+    orders = [site.http.get(query + end).json()["rows"] for end in ("", "&descending=true")]
+    expected = [alone.id, scored.id]  # mary before the sieves, whose member grace comes before mary
+    assert [[row["submission"] for row in rows] for rows in orders] == [expected, expected[::-1]]
 
 
 def spend(site: Site, name: str, status: int = 201) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, cast, func
+from sqlalchemy import ColumnElement, Double, ScalarSelect, cast, func, select
 
-from datacomp_server.accounts.models import User
+from datacomp_server.accounts.models import Team, User
 from datacomp_server.leaderboard.models import UNRANKED, Score
 from datacomp_server.submissions.models import Submission
 
@@ -69,7 +69,7 @@ class Order:
                 return cast(Score.tasks[(name, "value")].as_float(), Double)
         columns: dict[str, ColumnElement[Any]] = {
             "method": func.lower(Submission.method),
-            "participant": User.name_key.expression,
+            "participant": func.coalesce(_team_name(), User.name_key),
             "subset": Submission.subset_size.expression,
             "average": means.average,
             "delta": means.average,
@@ -77,3 +77,8 @@ class Order:
             "date": Score.handed_in_at.expression,
         }
         return columns.get(self.key)
+
+
+def _team_name() -> ScalarSelect[str]:
+    """Of an entry's team, in lower case; null without one."""
+    return select(Team.name_key).where(Team.id == Submission.team_id).correlate(Submission).scalar_subquery()
