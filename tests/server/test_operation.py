@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
-from server_site import ONLY_SQLITE, Site, codes, running, uids, write_boards
+from server_site import ONE_BOARD, ONLY_SQLITE, Site, codes, running, uids, write_boards
 from servers import POSTGRES, needed
 from typer.testing import CliRunner
 
@@ -28,9 +28,11 @@ from datacomp_server.operation.logs import log_to
 from datacomp_server.operation.retention import sweep_files
 from datacomp_server.requests import RequestFacts, _current
 from datacomp_server.runs.claiming import Claims
+from datacomp_server.runs.lifecycle import Lifecycle
 from datacomp_server.runs.models import Attempt
 from datacomp_server.settings import LogFormat, Mode, Settings
 from datacomp_server.submissions.models import StoredFile, Submission
+from datacomp_server.submissions.repository import SubmissionRepository
 
 
 def figures(site: Site, **headers: str) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -301,3 +303,23 @@ def test_a_backup_of_postgresql(
         assert site.send("ada", opened.id, content).status_code == 200
         site.worker().work()
         assert {site.receipt(entry.id).state for entry in (waiting, opened)} == {"scored"}
+
+
+def test_a_failed_submission_is_taken_up_again_where_it_failed(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(max_attempts=1)
+    write_boards(settings.data_dir, ONE_BOARD.replace("submissions_per_day", "seeds = 2\nsubmissions_per_day"))
+    with running(settings) as site:
+        opened = site.submit("ada", uids(1))
+        assert site.worker().work_until(Stage.TRAIN).fail("platform").status_code == 204
+        failed = site.receipt(opened.id)
+        assert (failed.state, failed.quota_refunded) == ("failed", True)
+        assert sorted(run.state for run in failed.runs) == ["cancelled"] * 3 + ["done"] * 2 + ["failed"]
+        with site.database.write() as session:
+            row = SubmissionRepository(session).lock(opened.id)
+            assert row is not None
+            Lifecycle(session, site.settings, site.storage).requeue(row, "organiser:test", "mended")
+        assert site.receipt(opened.id).state == "training 1 of 2"
+        site.worker().work()
+        scored = site.receipt(opened.id)
+        assert (scored.state, scored.failure, scored.quota_refunded) == ("scored", None, True)
+        assert [row.submission for row in site.board().rows] == [opened.id]

@@ -1,4 +1,4 @@
-"""`datacomp admin backup`, `restore`, `submissions`, `cancel`, `withdraw`, `remove-uid` and `export`."""
+"""`datacomp admin backup`, `restore`, `submissions`, `cancel`, `requeue`, `withdraw`, `remove-uid` and `export`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from datacomp_server.storage import Storage
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.repository import SubmissionRepository
 from datacomp_server.submissions.service import SubmissionService
-from datacomp_server.submissions.states import FINAL, SCORED
+from datacomp_server.submissions.states import FAILED, FINAL, SCORED
 
 OpenDatabase = Callable[[Settings], AbstractContextManager[Database]]
 CONSOLE = f"{Role.ORGANISER.value}:console"
@@ -74,6 +74,14 @@ def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
             _require(row.state not in FINAL, row)
             lifecycle.cancel(row, CONSOLE, reason)
         console.print(f"submission {submission} is cancelled")
+
+    @admin.command("requeue")
+    def requeue(submission: Id, reason: Reason = "taken up again by an organiser") -> None:
+        """Take up a failed submission again where it failed: after a fault of the platform that has been mended."""
+        with _held(open_database, submission) as (lifecycle, row):
+            _require(row.state == FAILED, row)
+            lifecycle.requeue(row, CONSOLE, reason)
+        console.print(f"submission {submission} is queued again")
 
     @admin.command("withdraw")
     def withdraw(submission: Id, reason: Reason = "withdrawn by an organiser") -> None:

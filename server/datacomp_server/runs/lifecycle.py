@@ -182,6 +182,25 @@ class Lifecycle:
         self.quota.settle(submission.id, refund=untouched, reason=reason)
         self._refresh(submission, runs, actor, reason)
 
+    def requeue(self, submission: Submission, actor: str, reason: str) -> None:
+        """Take up a failed submission again where it failed, with all attempts anew; what was stopped with it too.
+
+        Its quota stays as it was settled: whoever was refunded is not charged again.
+        """
+        submission.finished_at = None
+        runs = self.runs.of_submission(submission.id)
+        for run in runs:
+            if run.state is RunState.CANCELLED:
+                run.finished_at = None
+                self._move(submission, run, RunState.WAITING, actor, reason)
+            elif run.state is RunState.FAILED:
+                run.finished_at, run.failure, run.attempt_count = None, None, 0
+                self._move(submission, run, RunState.QUEUED, actor, reason)
+        for run in runs:  # seeds beside the failed one: what they wait for is done
+            if run.state is RunState.DONE:
+                self._hand_over(submission, runs, run, actor)
+        self._refresh(submission, runs, actor, reason)
+
     def withdraw(self, submission: Submission, actor: str, reason: str) -> None:
         """Take a scored submission off its board."""
         submission.withdrawn_at = now()

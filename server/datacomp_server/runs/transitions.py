@@ -11,11 +11,12 @@ LEGAL: dict[RunState | None, frozenset[RunState]] = {
     RunState.QUEUED: frozenset({RunState.RUNNING, RunState.DONE, RunState.FAILED, RunState.CANCELLED}),
     RunState.RUNNING: frozenset({RunState.DONE, RunState.FAILED, RunState.QUEUED, RunState.CANCELLED}),
     RunState.DONE: frozenset(),
-    RunState.FAILED: frozenset(),
-    RunState.CANCELLED: frozenset(),
+    RunState.FAILED: frozenset({RunState.QUEUED}),
+    RunState.CANCELLED: frozenset({RunState.WAITING}),
 }
 """waiting -> done and queued -> done are the reuse of finished work; running -> queued is the hand-over after a lost
-lease, an overrun deadline or our fault; queued -> failed means that nobody took it up in time."""
+lease, an overrun deadline or our fault; queued -> failed means that nobody took it up in time; failed -> queued and
+cancelled -> waiting are an organiser's requeue of a failed submission."""
 
 FINAL = frozenset({RunState.DONE, RunState.FAILED, RunState.CANCELLED})
 
