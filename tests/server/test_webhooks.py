@@ -283,6 +283,13 @@ def test_a_link_is_worth_nothing_for_another_address(calling: Site, letters: Mai
 
 
 @ONLY_SQLITE
+def test_no_mailbox_is_flooded(calling: Site, letters: Mailbox) -> None:
+    replies = [wish(calling, "ada", email=f"a{number}@example.org", on_final=True) for number in range(7)]
+    assert [reply.status_code for reply in replies] == [200] * 5 + [429] * 2
+    assert len(letters.mails) == 5
+
+
+@ONLY_SQLITE
 def test_a_mail_server_that_refuses_is_tried_again(calling: Site, letters: Mailbox) -> None:
     calling.headers("ada")
     with calling.database.write() as session:

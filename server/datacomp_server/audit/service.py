@@ -25,6 +25,7 @@ class Act(StrEnum):
     ACCOUNT_EXPORTED = "account-exported"
     ROLE_CHANGED = "role-changed"
     EMAIL_CHANGED = "email-changed"
+    EMAIL_LINK_SENT = "email-link-sent"
     EMAIL_CONFIRMED = "email-confirmed"
     SIGNED_IN = "signed-in"
     SIGN_IN_FAILED = "sign-in-failed"
@@ -71,6 +72,10 @@ class Audit:
     ) -> list[AuditOut]:
         """Lines, newest first. `account` is an id; `before` the id of the last line of the page before."""
         return [_out(found) for found in self.lines.lines(what=what, account=account, before=before, limit=limit)]
+
+    def count_since(self, what: Act, user_id: str, since: datetime, limit: int) -> int:
+        """How often something happened to an account since a time; counts no further than the limit."""
+        return len(self.lines.times(what, user_id, since, limit))
 
     def locked_until(self, user_id: str) -> datetime | None:
         """Until when an account takes no password, after too many wrong ones; None when it takes one."""

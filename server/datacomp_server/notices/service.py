@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from datacomp_server.accounts.repository import AccountRepository
 from datacomp_server.accounts.service import Viewer
 from datacomp_server.audit.service import Act, Audit
 from datacomp_server.clock import now
-from datacomp_server.errors import Conflict, Forbidden, NotFound
+from datacomp_server.errors import Conflict, Forbidden, NotFound, TooManyRequests
 from datacomp_server.notices.addresses import check_url
 from datacomp_server.notices.models import Notice, NoticeKind, Webhook
 from datacomp_server.notices.repository import NoticeRepository
@@ -27,6 +28,8 @@ from datacomp_server.submissions.receipts import receipt_url
 
 MOST_WEBHOOKS = 5
 MAIL = "mail"
+LINKS_A_DAY = 5
+"""So many links for confirmation are sent for an account: nobody's mailbox is flooded from here."""
 
 
 class NoticeService:
@@ -133,7 +136,13 @@ class NoticeService:
             user.email, user.email_confirmed_at = email, None
             self.audit.note(Act.EMAIL_CHANGED, actor=user.id, subject=user.id)
         user.mail_on_final = wish.on_final
-        return email if self.settings.mail and email and user.email_confirmed_at is None else None
+        if not wish.on_final or user.email_confirmed_at is not None:
+            return None
+        since = now() - timedelta(days=1)
+        if self.audit.count_since(Act.EMAIL_LINK_SENT, user.id, since, LINKS_A_DAY) >= LINKS_A_DAY:
+            raise TooManyRequests.of("links-spent", f"{LINKS_A_DAY} links were sent today", hint="try again tomorrow")
+        self.audit.note(Act.EMAIL_LINK_SENT, actor=user.id, subject=user.id)
+        return email
 
     def confirm_email(self, user_id: str, email: str) -> None:
         """The link that was sent to an address was followed. `Conflict` when the account has another address now."""

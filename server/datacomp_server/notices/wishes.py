@@ -32,7 +32,7 @@ class Wishes:
         """Change the wishes, and send a link to an address that is not confirmed."""
         with self.database.write() as session:
             unproved = NoticeService(session, self.settings).set_mail(viewer, wish)
-        if unproved is not None and wish.on_final:
+        if unproved is not None:
             self._send_link(viewer, unproved)
         with self.database.read() as session:
             return NoticeService(session, self.settings).mail(viewer)
