@@ -20,7 +20,7 @@ from datacomp_server.boards.config import read_boards
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
 from datacomp_server.operation.console import add_operation_commands
-from datacomp_server.operation.logs import log_to
+from datacomp_server.operation.logs import log_as_set
 from datacomp_server.runs.commands import add_run_commands
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.startup import open_platform
@@ -45,7 +45,7 @@ def server(
     from datacomp_server.startup import start
 
     settings = load_settings(host=host, port=port)
-    log_to(sys.stderr, settings)
+    log_as_set(sys.stderr, settings)
     # Once before the server's own start, so that what is wrong is told as a list of problems and not as a trace.
     start(settings).database.close()
     uvicorn.run(
@@ -66,7 +66,7 @@ def dispatcher() -> None:
     from datacomp_server.runs.doorbell import Doorbell
 
     settings = load_settings()
-    log_to(sys.stderr, settings)
+    log_as_set(sys.stderr, settings)
     platform = open_platform(settings)
     stop = threading.Event()
 

@@ -11,6 +11,7 @@ from limits import parse as parse_rate
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from datacomp.logs import LogFormat
 from datacomp.messages import Stage
 from datacomp.problems import BadInput, Problem
 
@@ -25,13 +26,6 @@ class Mode(StrEnum):
 
     EMBEDDED = "embedded"
     PRODUCTION = "production"
-
-
-class LogFormat(StrEnum):
-    """How log lines are written."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 class Settings(BaseSettings):

@@ -19,18 +19,19 @@ from servers import POSTGRES, needed
 from typer.testing import CliRunner
 
 from datacomp.cli import build
+from datacomp.logs import LogFormat
 from datacomp.messages import Stage
 from datacomp.problems import BadInput
 from datacomp_server.boards.removals import Removals
 from datacomp_server.clock import now
 from datacomp_server.operation.backup import back_up, restore
-from datacomp_server.operation.logs import log_to
+from datacomp_server.operation.logs import log_as_set
 from datacomp_server.operation.retention import sweep_files
 from datacomp_server.requests import RequestFacts, _current
 from datacomp_server.runs.claiming import Claims
 from datacomp_server.runs.lifecycle import Lifecycle
 from datacomp_server.runs.models import Attempt
-from datacomp_server.settings import LogFormat, Mode, Settings
+from datacomp_server.settings import Mode, Settings
 from datacomp_server.submissions.models import StoredFile, Submission
 from datacomp_server.submissions.repository import SubmissionRepository
 
@@ -84,7 +85,7 @@ def lines(make_settings: Callable[..., Settings]) -> Any:
 
     def start(form: LogFormat) -> io.StringIO:
         out = io.StringIO()
-        log_to(out, make_settings(log_format=form))
+        log_as_set(out, make_settings(log_format=form))
         return out
 
     yield start

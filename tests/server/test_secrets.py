@@ -15,9 +15,10 @@ from pydantic import SecretStr
 from server_site import ONLY_SQLITE, ORGANISER_TOKEN, WORKER_TOKEN, Site, running, uids
 from starlette.routing import Route
 
+from datacomp.logs import LogFormat
 from datacomp_server.notices.notifier import Notifier
-from datacomp_server.operation.logs import log_to
-from datacomp_server.settings import LogFormat, Settings
+from datacomp_server.operation.logs import log_as_set
+from datacomp_server.settings import Settings
 
 pytestmark = ONLY_SQLITE
 PASSWORD, WRONG, NEW = "correct horse battery", "a wrong password that was typed", "another horse battery"
@@ -32,7 +33,7 @@ def logs(make_settings: Callable[..., Settings]) -> Iterator[Callable[[Settings]
 
     def begin(settings: Settings) -> io.StringIO:
         stream = io.StringIO()
-        log_to(stream, settings)  # type: ignore[arg-type]
+        log_as_set(stream, settings)  # type: ignore[arg-type]
         return stream
 
     yield begin

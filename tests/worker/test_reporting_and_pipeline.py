@@ -1,5 +1,8 @@
 """The heartbeat keeps or loses a run; what a stage raises becomes a typed failure; a lost run writes nothing more."""
 
+import io
+import json
+import logging
 import subprocess
 import sys
 import time
@@ -7,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stage_job import stage_context
 
 from datacomp.digests import digest_bytes
 from datacomp.http import Refused
+from datacomp.logs import LogFormat, log_to
 from datacomp.messages import (
     BoardFacts,
     Failure,
@@ -25,7 +30,7 @@ from datacomp.messages import (
 )
 from datacomp.problems import BadInput, PlatformFault, Problem
 from datacomp_worker import pipeline
-from datacomp_worker.pipeline import Worker, describe_failure
+from datacomp_worker.pipeline import Worker, _job, describe_failure, run_context
 from datacomp_worker.reporting import LOG_LIMIT, HeartbeatReporter
 from datacomp_worker.settings import WorkerSettings
 from datacomp_worker.stages.base import Cancelled, StageContext, StageOutput
@@ -273,3 +278,21 @@ def test_processor_time_of_children_counts_as_the_attempts(worker, monkeypatch) 
     assert api.usages[-1].seconds >= 0.6
     assert api.usages[-1].device in {"cpu", "cuda"}
     assert api.usages[-1].count >= 1
+
+
+def test_lines_that_a_run_logs_name_it(tmp_path: Path) -> None:
+    out = io.StringIO()
+    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.getLogger().level
+    try:
+        log_to(out, LogFormat.JSON, "INFO", run_context)
+        context = stage_context(Stage.VALIDATE, tmp_path, {})
+        token = _job.set(context.job)
+        logging.getLogger("datacomp_worker.test").info("inside")
+        _job.reset(token)
+        logging.getLogger("datacomp_worker.test").info("outside")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    inside, outside = map(json.loads, out.getvalue().splitlines())
+    assert (inside["message"], inside["submission"], inside["run"], inside["attempt"]) == ("inside", "s", "r", "a")
+    assert "run" not in outside

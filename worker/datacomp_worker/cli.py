@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +21,14 @@ def worker(
     name: Annotated[str | None, typer.Option(help="Name shown on pages; default host and process id.")] = None,
 ) -> None:
     """Claim runs from the server and carry them out (settings: DATACOMP_SERVER_URL, DATACOMP_WORKER_TOKEN, ...)."""
+    from datacomp.logs import log_to
     from datacomp_worker.app import serve
+    from datacomp_worker.pipeline import run_context
     from datacomp_worker.settings import WorkerSettings
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     names = tuple(queue.strip() for queue in queues.split(",") if queue.strip())
     settings = WorkerSettings(**({"worker_name": name} if name else {}))  # type: ignore[arg-type]
+    log_to(sys.stderr, settings.log_format, settings.log_level, run_context)
     serve(settings, names)
 
 

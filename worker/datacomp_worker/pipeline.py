@@ -11,6 +11,7 @@ import logging
 import shutil
 import traceback
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +33,15 @@ STAGES = {stage: f"datacomp_worker.stages.{stage.value}" for stage in Stage}
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 LOG_TAIL = 8000
 """Characters of a log that go with a failure."""
+
+
+_job: ContextVar[Job | None] = ContextVar("job", default=None)
+
+
+def run_context() -> dict[str, str]:
+    """What the log lines of this worker belong to now."""
+    job = _job.get()
+    return {"submission": job.submission, "run": job.run, "attempt": job.attempt} if job else {}
 
 
 def stage_function(stage: Stage) -> StageFunction:
@@ -66,6 +76,7 @@ class Worker:
 
     def carry_out(self, job: Job) -> None:
         """One attempt, from claim to finish or failure. Raises nothing that a next job could not survive."""
+        token = _job.set(job)
         logger.info("%s of submission %s: attempt %d of run %s", job.stage, job.submission, job.number, job.run)
         workspace = self.settings.scratch / "attempts" / job.attempt
         reporter = HeartbeatReporter(self.api, job)
@@ -81,6 +92,7 @@ class Worker:
             self._fail(job, error, reporter)
         finally:
             shutil.rmtree(workspace, ignore_errors=True)
+            _job.reset(token)
 
     def _gather(self, job: Job, workspace: Path, reporter: HeartbeatReporter) -> StageContext:
         """Everything the stage may read, downloaded and digest-checked."""

@@ -6,10 +6,12 @@ import os
 import socket
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from datacomp.logs import LogFormat
 from datacomp.problems import PlatformFault
 
 
@@ -41,6 +43,8 @@ class WorkerSettings(BaseSettings):
     broker_url: str = "filesystem://"
     broker_dir: Path | None = None
     """Folder of the file-system broker. Default: `<data_dir>/broker`."""
+    log_format: LogFormat = LogFormat.TEXT
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     hello_seconds: float = 2.0
     """How often this worker says that it is alive."""
 

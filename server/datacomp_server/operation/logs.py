@@ -1,4 +1,4 @@
-"""Logs: lines for people, or JSON for machines, each with the request that it belongs to.
+"""The server's logs, each line with the request that it belongs to, and the access log.
 
 Nothing that was sent is logged but the path: no query, header or body, because they may hold secrets.
 """
@@ -9,53 +9,26 @@ import logging
 import time
 from typing import TextIO
 
-from pythonjsonlogger.json import JsonFormatter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from datacomp.logs import LogFormat, log_to
 from datacomp_server.requests import current_request
-from datacomp_server.settings import LogFormat, Settings
+from datacomp_server.settings import Settings
 
 access = logging.getLogger("datacomp_server.access")
-TEXT = "%(asctime)s %(levelname)s %(name)s%(mark)s: %(message)s"
 QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked for every few seconds by machines."""
-LOUD = ("alembic", "authlib", "httpcore", "httpcore2", "httpx", "httpx2", "multipart", "uvicorn.access")
 
 
-class RequestFilter(logging.Filter):
-    """Adds the request's id to every line that is logged while it is served."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Always lets the line pass."""
-        request = current_request()
-        record.request_id = request.id if request else None
-        record.mark = f" [{request.id}]" if request else ""
-        return True
+def request_context() -> dict[str, str]:
+    """The request that is served now."""
+    request = current_request()
+    return {"request_id": request.id} if request else {}
 
 
-class JsonLines(JsonFormatter):
-    """One JSON object a line: time, level, logger, message, request_id, and what the line adds as `extra`."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "{levelname}{name}{message}{request_id}",
-            style="{",
-            rename_fields={"levelname": "level", "name": "logger"},
-            timestamp="time",
-            reserved_attrs=[*logging.makeLogRecord({}).__dict__, "message", "asctime", "mark"],
-        )
-
-
-def log_to(stream: TextIO, settings: Settings) -> None:
+def log_as_set(stream: TextIO, settings: Settings) -> None:
     """Send all logs of this process to a stream, in the form that the settings name."""
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(RequestFilter())
-    handler.setFormatter(JsonLines() if settings.log_format is LogFormat.JSON else logging.Formatter(TEXT))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(settings.log_level)
-    for name in LOUD:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    log_to(stream, settings.log_format or LogFormat.TEXT, settings.log_level, request_context)
 
 
 class AccessLog:
