@@ -118,9 +118,8 @@ MEANINGS = {
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the refusals an endpoint may answer with; 400, 422, 429 and 503 always belong to them."""
-    return {
-        status: {"model": ErrorOut, "description": MEANINGS[status]} for status in sorted({*statuses, 400, 422, 429, 503})
-    }
+    every = sorted({*statuses, 400, 422, 429, 503})
+    return {status: {"model": ErrorOut, "description": MEANINGS[status]} for status in every}
 
 
 def status_of(error: DatacompError) -> int:
