@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TextIO
 
 TEXT = "%(asctime)s %(levelname)s %(name)s%(mark)s: %(message)s"
-LOUD = ("alembic", "httpx", "httpx2", "multipart", "uvicorn.access")
+LOUD = ("alembic", "authlib", "httpcore", "httpcore2", "httpx", "httpx2", "multipart", "uvicorn.access")
 """Loggers of libraries that tell of every step."""
 
 Context = Callable[[], Mapping[str, str]]
