@@ -120,7 +120,7 @@ class SubmissionService:
     def list_own(
         self, viewer: Viewer, *, limit: int = 200, offset: int = 0, digest: str | None = None, state: str | None = None
     ) -> list[SubmissionLine]:
-        """The submissions of the viewer and their team, newest first; only those of a file or a state, if one is given."""
+        """Submissions of the viewer and their team, newest first; only those of a file or a state, if one is given."""
         rows = self.submissions.of_party(viewer.user_id, viewer.team_id, limit, offset, digest=digest, state=state)
         return [self._line(row) for row in rows]
 
