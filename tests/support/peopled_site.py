@@ -34,12 +34,7 @@ from datacomp_server.teams.service import TeamService
 
 PASSWORDS = {name: f"password-of-{name}-0f8a" for name in ("ada", "mary", "grace", "olga")}
 """ada owns a team that mary is in; grace is in none; olga is an organiser."""
-EMAIL, HOOK, PRINTED, CONTENT = (
-    "ada@mail-of-ada.test",
-    "https://hook-of-ada.test/",
-    "printed-by-adas-file",
-    "in-adas-file",
-)
+EMAIL, HOOK, PRINTED = "ada@mail-of-ada.test", "https://hook-of-ada.test/", "printed-by-adas-file"
 SUBSET = b"a subset"
 """What the attempt has stored."""
 METRICS_TOKEN = "metrics-token-of-the-tests"
@@ -244,7 +239,7 @@ def _submissions(site: Site) -> tuple[dict[str, str], Attempt]:
         code = teams.invite(site.viewer("ada"), InviteCreate()).code
         teams.join(site.viewer("mary"), code)
     made["team"] = site.open("ada", uids(100), method="for the team")
-    made["uploading"] = site.open("ada", uids(99), method="still to come", filename=f"{CONTENT}.npy")
+    made["uploading"] = site.open("ada", uids(99), method="still to come")
     return {state: each.id for state, each in made.items()}, attempt
 
 
@@ -266,11 +261,12 @@ def sign_in(site: Site, name: str) -> tuple[str, str]:
     site.http.cookies.clear()
     page = site.http.get("/account/sign-in")
     form = {"csrf": form_token(page.text), "name": name, "password": PASSWORDS[name]}
-    reply = site.http.post("/account/sign-in", data=form, follow_redirects=False)
+    headers = {"Cookie": page.headers["set-cookie"].partition(";")[0]}
+    reply = site.http.post("/account/sign-in", data=form, headers=headers, follow_redirects=False)
     assert reply.status_code == 303, reply.text
     cookie = reply.cookies["datacomp_session"]
-    csrf = form_token(site.http.get("/account/settings").text)
     site.http.cookies.clear()
+    csrf = form_token(site.http.get("/account/settings", headers={"Cookie": f"datacomp_session={cookie}"}).text)
     return cookie, csrf
 
 
