@@ -16,6 +16,7 @@ import typer
 from datacomp.console import console
 from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.service import AccountService
+from datacomp_server.audit.service import Act, Audit
 from datacomp_server.boards.config import read_boards
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
@@ -142,6 +143,9 @@ def apply_boards(
     if not check:
         with _database(settings) as database, database.write() as session:
             BoardService(session).apply(plans)
+            Audit(session, settings).note(
+                Act.BOARDS_APPLIED, actor=None, about=settings.boards_file.name, count=len(plans)
+            )
     verb = "checked" if check else "applied"
     console.print(f"{verb} {len(plans)} boards: {', '.join(plan.config.name for plan in plans)}")
 

@@ -217,6 +217,9 @@ def test_the_console_lists_stops_withdraws_and_exports(
     admin("backup", str(tmp_path / "backup"))
     with running(settings) as site:
         assert [site.receipt(entry.id).state for entry in (waiting, scored)] == ["cancelled", "withdrawn"]
+        noted = site.http.get("/api/audit", headers=site.headers("organiser")).json()
+        said = [line["what"] for line in noted if line["what"].startswith(("submission", "uids"))]
+        assert said == ["submission-withdrawn", "submission-cancelled", "uids-restored", *["uids-removed"] * 2]
 
 
 def test_what_is_past_its_time_is_deleted_and_nothing_else(site: Site) -> None:

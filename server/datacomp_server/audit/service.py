@@ -48,6 +48,10 @@ class Act(StrEnum):
     SUBMISSION_CANCELLED = "submission-cancelled"
     """By an organiser who is not its participant; the same below."""
     SUBMISSION_WITHDRAWN = "submission-withdrawn"
+    SUBMISSION_REQUEUED = "submission-requeued"
+    BOARDS_APPLIED = "boards-applied"
+    UIDS_REMOVED = "uids-removed"
+    UIDS_RESTORED = "uids-restored"
 
 
 class Audit:

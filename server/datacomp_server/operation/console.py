@@ -13,6 +13,7 @@ from rich.table import Table
 
 from datacomp.console import console
 from datacomp_server.accounts.models import Role
+from datacomp_server.audit.service import Act, Audit
 from datacomp_server.boards.removals import Removals
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
@@ -37,6 +38,7 @@ Reason = Annotated[str, typer.Option(help="Why; it stands in the submission's hi
 
 def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> None:
     """Add what organisers do with the platform as a whole to their commands."""
+    _add_submission_commands(admin, open_database)
 
     @admin.command("backup")
     def backup(
@@ -53,6 +55,36 @@ def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
         """Bring a backup back into an empty database and storage, checking every digest."""
         _tell("restored", restore(load_settings(), folder, at))
 
+    @admin.command("remove-uid")
+    def remove_uid(
+        pool: Annotated[str, typer.Argument(help="Name of the pool.")],
+        uids: Annotated[list[str], typer.Argument(help="Uids, 32 hex digits each.")],
+        reason: Annotated[str, typer.Option(help="Why, for your records.")] = "on request",
+        undo: Annotated[bool, typer.Option("--undo", help="Take the removal back.")] = False,
+    ) -> None:
+        """Remove samples from a pool: no longer trained with, never shown. Scores that stand stay."""
+        settings = load_settings()
+        with open_database(settings) as database, database.write() as session:
+            removals = Removals(session)
+            count = removals.restore(pool, uids) if undo else removals.remove(pool, uids, actor=CONSOLE, reason=reason)
+            total = len(removals.of_pool(pool))
+            what = Act.UIDS_RESTORED if undo else Act.UIDS_REMOVED
+            Audit(session, settings).note(what, actor=None, about=pool, count=count, reason=reason)
+        console.print(f"{count} uids {'brought back' if undo else 'removed'}; {total} are removed from {pool}")
+
+    @admin.command("export")
+    def export(
+        board: Annotated[str, typer.Argument(help="Name of the board.")],
+        folder: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
+    ) -> None:
+        """Write a board's leaderboard (CSV, all scores) and the manifest of every entry."""
+        settings = load_settings()
+        with open_database(settings) as database:
+            count = export_board(database, settings, board, folder)
+        console.print(f"{count} entries of {board} are in {folder}")
+
+
+def _add_submission_commands(admin: typer.Typer, open_database: OpenDatabase) -> None:
     @admin.command("submissions")
     def submissions(
         board: Annotated[str | None, typer.Option(help="Only of this board.")] = None,
@@ -73,6 +105,7 @@ def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
         with _held(open_database, submission) as (lifecycle, row):
             _require(row.state not in FINAL, row)
             lifecycle.cancel(row, CONSOLE, reason)
+            _note(lifecycle, Act.SUBMISSION_CANCELLED, row, reason)
         console.print(f"submission {submission} is cancelled")
 
     @admin.command("requeue")
@@ -81,6 +114,7 @@ def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
         with _held(open_database, submission) as (lifecycle, row):
             _require(row.state == FAILED, row)
             lifecycle.requeue(row, CONSOLE, reason)
+            _note(lifecycle, Act.SUBMISSION_REQUEUED, row, reason)
         console.print(f"submission {submission} is queued again")
 
     @admin.command("withdraw")
@@ -89,32 +123,8 @@ def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
         with _held(open_database, submission) as (lifecycle, row):
             _require(row.state == SCORED, row)
             lifecycle.withdraw(row, CONSOLE, reason)
+            _note(lifecycle, Act.SUBMISSION_WITHDRAWN, row, reason)
         console.print(f"submission {submission} is withdrawn")
-
-    @admin.command("remove-uid")
-    def remove_uid(
-        pool: Annotated[str, typer.Argument(help="Name of the pool.")],
-        uids: Annotated[list[str], typer.Argument(help="Uids, 32 hex digits each.")],
-        reason: Annotated[str, typer.Option(help="Why, for your records.")] = "on request",
-        undo: Annotated[bool, typer.Option("--undo", help="Take the removal back.")] = False,
-    ) -> None:
-        """Remove samples from a pool: no longer trained with, never shown. Scores that stand stay."""
-        with open_database(load_settings()) as database, database.write() as session:
-            removals = Removals(session)
-            count = removals.restore(pool, uids) if undo else removals.remove(pool, uids, actor=CONSOLE, reason=reason)
-            total = len(removals.of_pool(pool))
-        console.print(f"{count} uids {'brought back' if undo else 'removed'}; {total} are removed from {pool}")
-
-    @admin.command("export")
-    def export(
-        board: Annotated[str, typer.Argument(help="Name of the board.")],
-        folder: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
-    ) -> None:
-        """Write a board's leaderboard (CSV, all scores) and the manifest of every entry."""
-        settings = load_settings()
-        with open_database(settings) as database:
-            count = export_board(database, settings, board, folder)
-        console.print(f"{count} entries of {board} are in {folder}")
 
 
 def export_board(database: Database, settings: Settings, board: str, folder: Path) -> int:
@@ -143,6 +153,12 @@ def _held(open_database: OpenDatabase, submission: str) -> Iterator[tuple[Lifecy
         if row is None:
             raise NotFound.of("submission-unknown", "there is no such submission", where=submission)
         yield Lifecycle(session, settings, Storage(settings.storage_url)), row
+
+
+def _note(lifecycle: Lifecycle, what: Act, row: Submission, reason: str) -> None:
+    """Who has the server's console needs no account, so the line names no actor."""
+    audit = Audit(lifecycle.runs.session, lifecycle.settings)
+    audit.note(what, actor=None, subject=row.user_id, about=row.id, reason=reason)
 
 
 def _require(allowed: bool, row: Submission) -> None:
