@@ -187,7 +187,8 @@ def install_handlers(app: FastAPI) -> None:
         if not isinstance(error, HTTPException):
             raise error
         code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-        return answer(request, error.status_code, [Problem(code=code, message=str(error.detail))])
+        headers = dict(error.headers or {})  # a 405 says in `Allow` what is possible
+        return answer(request, error.status_code, [Problem(code=code, message=str(error.detail))], headers)
 
     def on_database(request: Request, error: Exception) -> Response:
         log.error("database unavailable at %s: %s", request.url.path, error)
