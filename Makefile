@@ -14,7 +14,7 @@ help:
 	@echo "make test         lint, types, import contracts and all tests"
 	@echo "make up           serve the platform over \$$DATA (default demo-data)"
 	@echo "make install      the virtual environment alone      make lint / make format"
-	@echo "make test-security  the hostile corpus without and with each layer of the sandbox, fuzzing"
+	@echo "make test-security  the hostile corpus, without and with each layer of the sandbox, fuzzing, who may do what"
 	@echo "make test-faults  slow fault-injection tests         make wheel-check  the built wheel in an empty environment"
 
 install: $(STAMP)
@@ -54,6 +54,7 @@ test-faults: install system
 
 # All of tests/security, what the default suite runs of it included.
 test-security: export DATACOMP_SECURITY_COUNT ?= 100000
+test-security: export DATACOMP_SCHEMATHESIS_COUNT ?= 100
 test-security: install system
 	$(BIN)/pytest -n 2 --no-loadscope-reorder --timeout=3000 -m 'not faults and not gpu' tests/security
 

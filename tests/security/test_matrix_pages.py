@@ -90,6 +90,11 @@ NOTED = {"/account/sign-in", "/account/password", "/account/delete"}
 HEARD = {EMAIL: {"ada"}, HOOK: {"ada"}, PRINTED: {"ada", "olga"}}
 
 
+def quickly(*always: str, of: tuple[str, ...]) -> list[Any]:
+    """Parameters of which some are in the default suite, and all in `make test-security`."""
+    return [pytest.param(each, marks=[] if each in always else pytest.mark.security) for each in of]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peopled]:
     with peopled(tmp_path_factory.mktemp("pages")) as made:
@@ -163,7 +168,7 @@ def test_every_page_and_form_is_in_the_tables() -> None:
     }
 
 
-@pytest.mark.parametrize("visitor", VISITORS)
+@pytest.mark.parametrize("visitor", quickly("nobody", "grace", of=VISITORS))
 def test_pages_show_what_is_the_visitors(place: Peopled, visitor: str, record_property: Any) -> None:
     wrong, secrets = [], place.secrets()
     kinds = [
@@ -202,7 +207,7 @@ def own_token(place: Peopled, visitor: str) -> tuple[dict[str, str], str]:
     return {"Cookie": f"datacomp_form={cookie}"}, form_token(page.text)
 
 
-@pytest.mark.parametrize("visitor", ["nobody", *PASSWORDS])
+@pytest.mark.parametrize("visitor", quickly("ada", of=("nobody", *PASSWORDS)))
 def test_forms_do_what_the_visitor_may(place: Peopled, visitor: str, record_property: Any) -> None:
     wrong = []
     for path, (fields, answers) in FORMS.items():
@@ -368,6 +373,7 @@ def test_faults_carry_the_headers_and_say_nothing(place: Peopled, accept: str, m
             assert "Traceback" not in reply.text
 
 
+@pytest.mark.security
 def test_cookies_are_for_https_alone_where_the_site_is(tmp_path_factory: pytest.TempPathFactory) -> None:
     with peopled(tmp_path_factory.mktemp("secure"), public_url="https://example.test") as place:
         page = look(place, "/account/sign-in", {})
