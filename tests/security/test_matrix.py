@@ -15,7 +15,8 @@ from endpoint_table import CALLERS, CASES, RULES, Case, ask, authorisation
 from peopled_site import EMAIL, HOOK, METRICS_TOKEN, PRINTED, Peopled, peopled
 from server_site import uids
 
-from datacomp_server.operation.logs import JsonLines, RequestFilter
+from datacomp.logs import LOUD, LogFormat
+from datacomp_server.operation.logs import log_as_set
 from datacomp_server.pages.security import HEADERS
 
 MAY_HEAR = {
@@ -36,19 +37,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peopled]:
 
 
 @pytest.fixture(scope="module")
-def log() -> Iterator[io.StringIO]:
-    """Everything that is logged, down to DEBUG and with what machines get beside it."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(RequestFilter())
-    handler.setFormatter(JsonLines())
-    root = logging.getLogger()
-    before = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
+def log(place: Peopled) -> Iterator[io.StringIO]:
+    """Everything that the server logs at its most talkative, with what machines get beside it."""
+    stream, root = io.StringIO(), logging.getLogger()
+    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in ("", *LOUD)}
+    log_as_set(stream, place.site.settings.model_copy(update={"log_format": LogFormat.JSON, "log_level": "DEBUG"}))
     yield stream
-    root.setLevel(before)
-    root.removeHandler(handler)
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="module")
