@@ -77,7 +77,7 @@ def test_from_no_account_to_a_receipt(running: Running, browser: Browser, js: bo
         assert (receipt.participant, receipt.description) == (name, "First line\nsecond")
         page.get_by_role("button", name="Cancel this submission").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Ünïcode <b> cancelled")
-        expect(page.get_by_text("Your quota was refunded.")).to_be_visible()
+        expect(page.get_by_text("Your quota was refunded: cancelled by")).to_be_visible()
 
 
 @pytest.mark.parametrize("js", [True, False], ids=["js", "no-js"])
