@@ -19,6 +19,9 @@ from typing import Any
 
 import numpy as np
 
+IDLE_SECONDS = 3.0
+"""A connection unused for so long is opened anew: servers close idle ones after five seconds."""
+
 
 @dataclass
 class Times:
@@ -50,12 +53,16 @@ class Link:
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
+        self.used_at = 0.0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Status and body."""
+        if time.perf_counter() - self.used_at > IDLE_SECONDS:
+            self.close()
+        self.used_at = time.perf_counter()
         if self._streams is None:
             self._streams = await asyncio.open_connection(self.host, self.port, limit=1 << 22)
         reader, writer = self._streams

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from datacomp_server.accounts.endpoints import router as accounts_router
 from datacomp_server.accounts.providers import Providers
 from datacomp_server.audit.endpoints import router as audit_router
 from datacomp_server.boards.endpoints import router as boards_router
+from datacomp_server.dependencies import TURNS
 from datacomp_server.errors import install_handlers
 from datacomp_server.health import router as health_router
 from datacomp_server.leaderboard.answers import Answers
@@ -104,6 +106,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.limiter = Limiter(app.state.settings)
     app.state.providers = Providers(app.state.settings)
     app.state.database, app.state.storage = platform.database, platform.storage
+    app.state.turns = asyncio.Semaphore(TURNS)
     app.state.hub = Hub(platform.database, app.state.settings, platform.storage)
     app.state.answers = Answers(app.state.settings.board_cache_seconds)
     try:

@@ -6,8 +6,9 @@ told is on disk.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -38,6 +39,8 @@ from datacomp_server.teams.service import TeamService
 
 SESSION_COOKIE = "datacomp_session"
 CSRF_HEADER = "X-CSRF-Token"
+TURNS = 32
+"""Fewer than the threads that serve requests (40) and the connections of the pool (50)."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 bearer_scheme = HTTPBearer(auto_error=False, description="An API token")
@@ -83,7 +86,21 @@ AnswersDep = Annotated[Answers, Depends(get_answers)]
 HubDep = Annotated[Hub, Depends(get_hub)]
 
 
-def get_session(request: Request, database: DatabaseDep) -> Iterator[Session]:
+async def take_turn(request: Request) -> AsyncIterator[None]:
+    """One of `TURNS` at the database, from before the first statement until the transaction has ended.
+
+    A request that holds a transaction still needs a thread to make its answer. If more requests held one than there
+    are threads, all threads could wait for connections that those requests hold, and nobody would go on.
+    """
+    turns: asyncio.Semaphore = request.app.state.turns
+    async with turns:
+        yield
+
+
+TurnDep = Annotated[None, Depends(take_turn, scope="function")]
+
+
+def get_session(request: Request, database: DatabaseDep, _turn: TurnDep) -> Iterator[Session]:
     """One transaction for the request: a snapshot for safe methods, else one that commits at the end."""
     with database.read() if request.method in SAFE_METHODS else database.write() as session:
         yield session

@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = None
     """Bearer token of `/metrics`. Without one, metrics are open embedded and off in production."""
     board_cache_seconds: float = Field(default=-1, ge=-1)
-    """How old a leaderboard may be that readers are shown. -1: 0 s embedded, 2 s in production."""
+    """How old a leaderboard may be that readers are shown. -1: 0 s embedded, 5 s in production."""
 
     @model_validator(mode="after")
     def fill_defaults(self) -> Self:
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         self.heartbeat_seconds = self.heartbeat_seconds or (2 if embedded else 15)
         self.log_format = self.log_format or (LogFormat.TEXT if embedded else LogFormat.JSON)
         if self.board_cache_seconds < 0:
-            self.board_cache_seconds = 0 if embedded else 2
+            self.board_cache_seconds = 0 if embedded else 5
         shown = "127.0.0.1" if self.host in ANY_ADDRESS else self.host
         self.public_url = (self.public_url or f"http://{shown}:{self.port}").rstrip("/")
         return self

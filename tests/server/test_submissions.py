@@ -3,11 +3,13 @@
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from server_site import ONE_BOARD, ONLY_SQLITE, Site, codes, digest, running, uids, write_boards
@@ -289,3 +291,16 @@ def test_rehearsals_other_people_and_refunds_have_places_of_their_own(one_place:
         states = {entry.submission_id: entry.state for entry in session.scalars(sa.select(QuotaEntry))}
     assert states[first.id] is QuotaState.REFUNDED
     assert states[second.id] is QuotaState.RESERVED
+
+
+def test_more_requests_at_once_than_threads_and_connections_all_get_their_answer(site: Site, address: str) -> None:
+    """Each holds a transaction and still needs a thread to make its answer: nobody may wait for somebody who waits."""
+    headers = [site.headers(f"person-{number}") for number in range(10)]
+
+    def submit(number: int) -> int:
+        body = site.announce(uids(number), method=f"method {number}")
+        with httpx.Client(base_url=address, timeout=60) as client:
+            return client.post("/api/submissions", json=body, headers=headers[number % 10]).status_code
+
+    with ThreadPoolExecutor(120) as pool:
+        assert Counter(pool.map(submit, range(120))) == {201: 120}

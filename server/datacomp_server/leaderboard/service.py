@@ -32,6 +32,8 @@ class View:
     order: Order = field(default_factory=Order)
     limit: int = 1000
     offset: int = 0
+    tasks: bool = True
+    """Whether rows come with the scores of every task."""
 
 
 class LeaderboardService:
@@ -72,7 +74,9 @@ class LeaderboardService:
         means = Means(public=bool(hidden))
         pinned = Pinned.of(board)
         best = self.scores.best(board.name, means, pinned.conditions())
-        found = self.scores.listed(board.name, view.order, means, limit=view.limit, offset=view.offset)
+        found = self.scores.listed(
+            board.name, view.order, means, limit=view.limit, offset=view.offset, tasks=view.tasks
+        )
         waiting = self.scores.unfinished_rows(board.name, MOST_UNFINISHED)
         return LeaderboardOut(
             board=board.name,
@@ -86,11 +90,18 @@ class LeaderboardService:
             reveals_at=board.reveals_at,
             total=self.scores.listed_count(board.name),
             offset=view.offset,
-            rows=[self._row(entry, shown(score, hidden), pinned, place, best) for entry, score, place in found],
-            under_way_total=self.scores.unfinished_count(board.name),
+            rows=[
+                self._row(entry, shown(score, hidden, tasks=view.tasks), pinned, place, best)
+                for entry, score, place in found
+            ],
+            under_way_total=self._under_way(board, len(waiting)),
             under_way=[self._row(submission, None, pinned) for submission in waiting],
             generated_at=now(),
         )
+
+    def _under_way(self, board: Board, named: int) -> int:
+        """How many submissions are under way, counted only where not all could be named."""
+        return named if named < MOST_UNFINISHED else self.scores.unfinished_count(board.name)
 
     def _row(
         self,

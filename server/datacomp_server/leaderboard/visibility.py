@@ -32,12 +32,13 @@ def withheld(board: Board) -> list[str]:
     return [] if is_revealed(board) else board.private_tasks
 
 
-def shown(score: Score, hidden: list[str]) -> ShownScore:
-    """A score without the hidden tasks, which the means then leave out as well."""
+def shown(score: Score, hidden: list[str], *, tasks: bool = True) -> ShownScore:
+    """A score without the hidden tasks, which the means then leave out as well; without any task where none is asked
+    for, because they are much the largest part to load."""
+    kept = {key: found for key, found in score.tasks.items() if key not in hidden} if tasks else {}
     if not hidden:
-        return ShownScore(score.average, score.main, score.groups, score.tasks)
-    tasks = {key: found for key, found in score.tasks.items() if key not in hidden}
-    return ShownScore(score.public_average, score.public_main, score.public_groups, tasks)
+        return ShownScore(score.average, score.main, score.groups, kept)
+    return ShownScore(score.public_average, score.public_main, score.public_groups, kept)
 
 
 def note_public_means(score: Score, board: Board) -> None:

@@ -109,9 +109,10 @@ def _leaderboard_page(
     name: str, view: View, site: Site, boards: BoardService, leaderboards: LeaderboardService
 ) -> LeaderboardPage:
     order = Order(view.sort, view.descending)
-    table = leaderboards.board(name, Rows(order, PAGE_SIZE, view.offset))
+    table = leaderboards.board(name, Rows(order, PAGE_SIZE, view.offset, view.all_tasks))
     if not table.rows and table.total:  # past the end: the last page
-        table = leaderboards.board(name, Rows(order, PAGE_SIZE, (table.total - 1) // PAGE_SIZE * PAGE_SIZE))
+        last = (table.total - 1) // PAGE_SIZE * PAGE_SIZE
+        table = leaderboards.board(name, Rows(order, PAGE_SIZE, last, view.all_tasks))
     return LeaderboardPage(
         site=site,
         board=boards.board(name),
