@@ -42,6 +42,7 @@ def test_the_leaderboard_sorts_by_its_links(running: Running, browser: Browser, 
     with person(browser, running.url, js=js) as reader:
         page = reader.open("/leaderboard?scale=tiny")
         expect(page).to_have_url(running.url + board)
+        expect(page.locator(".narrow-only").first).to_be_hidden()  # once the style sheet is there
         assert column(page, "method") == ["Best <i>one</i>", "Middle", "Baseline baseline", "A weak one"]
         assert column(page, "average") == ["0.750", "0.500", "0.375", "0.250"]
         assert column(page, "delta") == ["+0.375", "+0.125", "±0.000", "\u22120.125"]
