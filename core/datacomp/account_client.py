@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from pydantic import TypeAdapter
-
 from datacomp.client import Login
 from datacomp.http import ServerLink
 from datacomp.messages import (
@@ -53,7 +51,7 @@ class AccountClient:
 
     def _list(self, path: str, line: type[Line], **params: str | int) -> list[Line]:
         reply = self._link.request("GET", path, params=params)
-        return TypeAdapter(list[line]).validate_json(reply.content)  # type: ignore[valid-type]
+        return [line.model_validate(item) for item in reply.json()]
 
     # --- account
 

@@ -2,7 +2,6 @@
 aggregation against DataComp's published table of 27 models x 38 tasks."""
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import oracle
 from sklearn.metrics import balanced_accuracy_score, f1_score, top_k_accuracy_score
 
 from datacomp.problems import BadInput
@@ -18,8 +18,6 @@ from datacomp.scoring import FIELDS, METRICS, aggregate, record_schema, score_re
 from datacomp.suite import REHEARSAL_ITEMS, Kind, Metric, Suite, Task, load_suite, rehearsal_of
 
 CLASSES = 7
-ORACLES = Path(os.environ.get("DATACOMP_ORACLES", Path(__file__).parents[2] / ".." / "shared" / "oracles"))
-TABLE = ORACLES / "datacomp" / "openclip_released_baselines_per_task.csv"
 Columns = dict[str, np.ndarray]
 
 
@@ -249,9 +247,7 @@ def test_the_suite_is_datacomps() -> None:
 
 
 def require_table() -> list[dict[str, str]]:
-    if not TABLE.is_file():
-        pytest.skip(f"the published table is not here ({TABLE}); set DATACOMP_ORACLES to the folder of oracles")
-    with TABLE.open() as file:
+    with oracle("datacomp", "openclip_released_baselines_per_task.csv").open() as file:
         return list(csv.DictReader(file))
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from datacomp.cli import build
 from datacomp.problems import BadInput, PlatformFault
 from datacomp_server import schema
-from datacomp_server.settings import load_settings
+from datacomp_server.settings import Settings, load_settings
 
 LONG = "long-enough-to-be-a-secret"
 
@@ -142,12 +142,12 @@ def test_the_public_address(given: dict[str, object], url: str) -> None:
 
 
 @pytest.fixture
-def command(make_settings: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def command(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs a command over the test's database and returns what it printed."""
     settings = make_settings()
-    monkeypatch.setenv("DATACOMP_DATABASE_URL", settings.database_url)  # type: ignore[attr-defined]
-    monkeypatch.setenv("DATACOMP_DATA_DIR", str(settings.data_dir))  # type: ignore[attr-defined]
-    monkeypatch.setenv("DATACOMP_BOARDS_FILE", str(settings.boards_file))  # type: ignore[attr-defined]
+    monkeypatch.setenv("DATACOMP_DATABASE_URL", settings.database_url)
+    monkeypatch.setenv("DATACOMP_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("DATACOMP_BOARDS_FILE", str(settings.boards_file))
 
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(build(), arguments, catch_exceptions=False)

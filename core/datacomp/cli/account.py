@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from datacomp.account_client import AccountClient
 from datacomp.client import Client, Login
 from datacomp.console import console
-from datacomp.messages import Keep, MailSetting, QuotaCount, Scope
+from datacomp.messages import Keep, MailSetting, Message, QuotaCount, Scope
 
 commands = typer.Typer()
 account_commands = typer.Typer(
@@ -251,5 +252,5 @@ def _used(count: QuotaCount) -> str:
     return f"{count.used}" if count.limit is None else f"{count.used} of {count.limit}"
 
 
-def _print_json(lines: list) -> None:  # type: ignore[type-arg]
+def _print_json(lines: Sequence[Message]) -> None:
     sys.stdout.write("[" + ",\n".join(line.model_dump_json() for line in lines) + "]\n")

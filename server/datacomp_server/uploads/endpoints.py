@@ -101,14 +101,14 @@ async def how_far(arrival: ArrivalDep) -> Response:
     return Response(headers=headers)
 
 
-TAKES = {
+TAKES: dict[str, Any] = {
     "status_code": 204,
     "responses": refusals(401, 403, 404, 409, 410, 412, 413, 415, 460, 507),
     "openapi_extra": {"requestBody": {"content": {CONTENT: BYTES}, "required": True}},
 }
 
 
-@router.patch("", dependencies=[SpeaksTus], **TAKES)  # type: ignore[arg-type]
+@router.patch("", dependencies=[SpeaksTus], **TAKES)
 async def take_piece(
     request: Request, arrival: ArrivalDep, upload_offset: UploadOffset = "", upload_checksum: UploadChecksum = ""
 ) -> Response:
@@ -138,7 +138,7 @@ def give_up(submission: str, viewer: ViewerDep, submissions: SubmissionServiceDe
     return Response(status_code=204)
 
 
-@router.post("", dependencies=[SpeaksTus], **TAKES)  # type: ignore[arg-type]
+@router.post("", dependencies=[SpeaksTus], **TAKES)
 async def by_another_name(
     request: Request,
     arrival: ArrivalDep,
