@@ -1,0 +1,252 @@
+"""Boards, submissions, their receipts and history, leaderboards and manifests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from datacomp.messages.accounts import QuotaNote
+from datacomp.messages.words import (
+    DedupSetting,
+    Digest,
+    Disclosure,
+    Message,
+    Name,
+    RunState,
+    Stage,
+    SubmissionKind,
+    Track,
+)
+from datacomp.messages.worker import Failure, Progress
+
+
+class BoardOut(Message):
+    name: str
+    title: str
+    description: str
+    track: Track
+    scale: dict[str, Any]
+    suite: str
+    suite_digest: Digest
+    pool: str
+    pool_digest: Digest | None
+    pool_rows: int | None
+    train_queue: str
+    seeds: int
+    dedup: DedupSetting
+    max_upload_bytes: int
+    submissions_per_day: int
+    submissions_total: int | None = None
+    """Of one participant or team over the board's life; null: no limit."""
+    submissions_concurrent: int | None = None
+    """Of one participant or team under way at once; null: no limit."""
+    opens_at: datetime | None
+    closes_at: datetime | None
+    open: bool
+    """Whether it takes submissions now."""
+    closed: bool = False
+    """Whether it takes none any more."""
+    private_tasks: list[str]
+    """Tasks whose scores nobody but the organisers sees before `reveals_at`."""
+    reveals_at: datetime | None
+    revealed: bool
+    """Whether all scores are shown: always so on a board without private tasks."""
+    disclosure: Disclosure
+    show_images: bool
+    """Whether pages may show images of the pool, with faces blurred."""
+
+
+class SubmissionCreate(Message):
+    """Opens a submission. The file follows in pieces, to the address that the answer names in `upload`."""
+
+    board: str
+    kind: SubmissionKind
+    method: Name
+    description: str = Field(default="", max_length=4000)
+    link: str = Field(default="", max_length=400)
+    filename: str = Field(min_length=1, max_length=200)
+    digest: Digest
+    size: int = Field(gt=0)
+    rehearsal: bool = False
+    expression: str | None = Field(default=None, max_length=40_000)
+    """For the kind `expression`: the file's text, so that its errors are told before anything is opened."""
+
+
+class RunOut(Message):
+    id: str
+    stage: Stage
+    seed: int
+    state: RunState
+    queue: str
+    attempts: int
+    worker: str | None
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline: datetime | None
+    """When the lease of the running attempt ends."""
+    due_at: datetime | None = None
+    """When the state it is in must have ended; then the run is handed on, or fails with its quota refunded."""
+    reused_from: str | None
+    """The run whose outputs this one took over because all inputs' digests agree."""
+    progress: Progress | None
+    failure: Failure | None
+    result: dict[str, Any] | None
+    log_tail: str
+    gpu_hours: float = 0.0
+    """Of all attempts, lost ones too: GPUs held, times wall clock. 0 where finished work was taken over."""
+    cpu_hours: float = 0.0
+    """Of all attempts: processor time."""
+    waiting_note: str
+    """For queued runs: position, or `no worker serves queue gpu`."""
+
+
+class TaskScore(Message):
+    task: str
+    name: str
+    group: str
+    metric: str | None
+    value: float | None
+    chance: float | None
+    n: int
+
+
+class ScoreOut(Message):
+    """Scores of one submission, mean over seeds."""
+
+    average: float | None
+    main: float | None
+    groups: dict[str, float]
+    tasks: list[TaskScore]
+    seeds: int
+    withheld: list[str] = Field(default_factory=list)
+    """Private tasks that are left out of `tasks` and of the means until their board reveals them."""
+
+
+class SubmissionOut(Message):
+    """A submission's receipt."""
+
+    id: str
+    url: str
+    board: str
+    kind: SubmissionKind
+    method: str
+    description: str
+    link: str
+    participant: str
+    team: str | None = None
+    """The team that it belongs to."""
+    filename: str
+    digest: Digest
+    size: int
+    rehearsal: bool
+    state: str
+    """`uploading`, `validating`, ..., `training 2 of 3`, `evaluating`, or one of the final states `scored`, `rejected`,
+    `failed`, `cancelled`, `withdrawn`."""
+    final: bool
+    created_at: datetime
+    subset_size: int | None
+    subset_digest: Digest | None = None
+    """Digest of the uids that are trained on."""
+    duplicate_of: str | None = None
+    """The first submission to the same board with the same subset."""
+    quota_refunded: bool
+    upload: str | None = None
+    """While the file is awaited: where it goes on this server, by the tus protocol (1.0.0) or a single PUT."""
+    quota: QuotaNote | None = None
+    gpu_hours: float = 0.0
+    cpu_hours: float = 0.0
+    failure: Failure | None
+    runs: list[RunOut]
+    score: ScoreOut | None
+
+
+class SubmissionLine(Message):
+    """A submission in its participant's list."""
+
+    id: str
+    url: str
+    method: str
+    board: str
+    kind: SubmissionKind
+    digest: Digest
+    size: int
+    state: str
+    final: bool
+    rehearsal: bool
+    created_at: datetime
+    subset_size: int | None
+
+
+class EventOut(Message):
+    """One line of a submission's append-only history, also sent over SSE."""
+
+    id: int
+    at: datetime
+    submission: str
+    run: str | None
+    stage: Stage | None
+    what: str
+    """`state` (a transition), `progress`, `log` or `attempt`."""
+    before: str | None = None
+    after: str | None = None
+    actor: str = ""
+    reason: str = ""
+    progress: Progress | None = None
+
+
+class LeaderboardRow(Message):
+    rank: int | None
+    method: str
+    participant: str
+    team: str | None = None
+    """The team that it belongs to; then `participant` is who handed it in."""
+    submission: str | None
+    url: str | None
+    subset_size: int | None
+    score: float | None
+    """Average over the suite's counted tasks."""
+    main: float | None
+    groups: dict[str, float]
+    tasks: dict[str, float]
+    status: str
+    """`scored`, `published` (from a paper, not run here) or the state of an unfinished submission."""
+    kind: SubmissionKind | None
+    baseline: bool = False
+    delta_to_baseline: float | None = None
+    duplicate_of: str | None = None
+    """The first submission with the same subset."""
+    source: str = ""
+    date: datetime | None = None
+
+
+class LeaderboardOut(Message):
+    board: str
+    title: str
+    scale: str
+    suite: str
+    suite_digest: Digest
+    rank_by: str
+    tasks: list[str]
+    """Keys of the tasks that are shown."""
+    withheld: list[str] = Field(default_factory=list)
+    """Private tasks, shown from `reveals_at` on; until then the means leave them out."""
+    reveals_at: datetime | None = None
+    total: int
+    """Entries on the board, of which `rows` is one page."""
+    offset: int = 0
+    """Entries before this page."""
+    rows: list[LeaderboardRow]
+    under_way_total: int = 0
+    under_way: list[LeaderboardRow] = Field(default_factory=list)
+    """The oldest of what is not finished yet."""
+    generated_at: datetime
+
+
+class ManifestOut(Message):
+    """Everything that a result depends on, by digest. `digest` covers `body`."""
+
+    digest: Digest
+    body: dict[str, Any]

@@ -1,0 +1,91 @@
+"""The base of all messages, and the words that all of them share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from datacomp.problems import Problem
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(min_length=1, max_length=120)]
+
+
+class Message(BaseModel):
+    """Base of all messages: unknown fields are refused, so that typos surface."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Track(StrEnum):
+    FILTERING = "filtering"
+    BYOD = "byod"
+
+
+class SubmissionKind(StrEnum):
+    UIDS = "uids"
+    EXPRESSION = "expression"
+    CODE = "code"
+    DATASET = "dataset"
+
+
+class Stage(StrEnum):
+    """Stages in the order in which a submission passes through them."""
+
+    VALIDATE = "validate"
+    FILTER = "filter"
+    DEDUP = "dedup"
+    SUBSET = "subset"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class RunState(StrEnum):
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Blame(StrEnum):
+    """Whose fault a failure is. `participant` ends the submission; `platform` is tried again and refunds the quota."""
+
+    PARTICIPANT = "participant"
+    PLATFORM = "platform"
+
+
+class DedupMode(StrEnum):
+    OFF = "off"
+    REPORT = "report"
+    APPLY = "apply"
+
+
+class Disclosure(StrEnum):
+    """When the code and the uids of an entry become public."""
+
+    NEVER = "never"
+    SCORED = "scored"
+    """As soon as the entry is scored."""
+    CLOSING = "closing"
+    """When its board closes."""
+
+
+class DedupSetting(Message):
+    """What a board does about near-duplicates in a subset."""
+
+    mode: DedupMode = DedupMode.OFF
+    threshold: float = Field(default=0.95, gt=0, le=1)
+    """Cosine similarity of image embeddings at or above which two samples are near-duplicates."""
+    feature: str = "l14_img"
+    keep: Literal["greedy"] = "greedy"
+    rank: str = "clip_l14_similarity_score"
+
+
+class ErrorOut(Message):
+    """Body of every refusal (4xx)."""
+
+    problems: list[Problem]
