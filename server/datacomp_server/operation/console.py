@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +33,12 @@ from datacomp_server.submissions.states import FAILED, FINAL, SCORED
 OpenDatabase = Callable[[Settings], AbstractContextManager[Database]]
 CONSOLE = f"{Role.ORGANISER.value}:console"
 Id = Annotated[str, typer.Argument(help="Id of the submission.")]
+CHANGES: dict[Act, tuple[Callable[[str], bool], Callable[[Lifecycle, Submission, str, str], None]]] = {
+    Act.SUBMISSION_CANCELLED: (lambda state: state not in FINAL, Lifecycle.cancel),
+    Act.SUBMISSION_REQUEUED: (lambda state: state == FAILED, Lifecycle.requeue),
+    Act.SUBMISSION_WITHDRAWN: (lambda state: state == SCORED, Lifecycle.withdraw),
+}
+"""What may be done to a submission in which states."""
 Reason = Annotated[str, typer.Option(help="Why; it stands in the submission's history.")]
 
 
@@ -102,29 +108,17 @@ def _add_submission_commands(admin: typer.Typer, open_database: OpenDatabase) ->
     @admin.command("cancel")
     def cancel(submission: Id, reason: Reason = "stopped by an organiser") -> None:
         """Stop a submission that is not finished."""
-        with _held(open_database, submission) as (lifecycle, row):
-            _require(row.state not in FINAL, row)
-            lifecycle.cancel(row, CONSOLE, reason)
-            _note(lifecycle, Act.SUBMISSION_CANCELLED, row, reason)
-        console.print(f"submission {submission} is cancelled")
+        _carry_out(open_database, Act.SUBMISSION_CANCELLED, submission, reason)
 
     @admin.command("requeue")
     def requeue(submission: Id, reason: Reason = "taken up again by an organiser") -> None:
         """Take up a failed submission again where it failed: after a fault of the platform that has been mended."""
-        with _held(open_database, submission) as (lifecycle, row):
-            _require(row.state == FAILED, row)
-            lifecycle.requeue(row, CONSOLE, reason)
-            _note(lifecycle, Act.SUBMISSION_REQUEUED, row, reason)
-        console.print(f"submission {submission} is queued again")
+        _carry_out(open_database, Act.SUBMISSION_REQUEUED, submission, reason)
 
     @admin.command("withdraw")
     def withdraw(submission: Id, reason: Reason = "withdrawn by an organiser") -> None:
         """Take a scored submission off its board."""
-        with _held(open_database, submission) as (lifecycle, row):
-            _require(row.state == SCORED, row)
-            lifecycle.withdraw(row, CONSOLE, reason)
-            _note(lifecycle, Act.SUBMISSION_WITHDRAWN, row, reason)
-        console.print(f"submission {submission} is withdrawn")
+        _carry_out(open_database, Act.SUBMISSION_WITHDRAWN, submission, reason)
 
 
 def export_board(database: Database, settings: Settings, board: str, folder: Path) -> int:
@@ -145,25 +139,20 @@ def export_board(database: Database, settings: Settings, board: str, folder: Pat
     return count
 
 
-@contextmanager
-def _held(open_database: OpenDatabase, submission: str) -> Iterator[tuple[Lifecycle, Submission]]:
+def _carry_out(open_database: OpenDatabase, what: Act, submission: str, reason: str) -> None:
+    """Do one of `CHANGES`, and note it: who has the server's console needs no account, so the line names no actor."""
+    states, change = CHANGES[what]
     settings = load_settings()
     with open_database(settings) as database, database.write() as session:
         row = SubmissionRepository(session).lock(submission)
         if row is None:
             raise NotFound.of("submission-unknown", "there is no such submission", where=submission)
-        yield Lifecycle(session, settings, Storage(settings.storage_url)), row
-
-
-def _note(lifecycle: Lifecycle, what: Act, row: Submission, reason: str) -> None:
-    """Who has the server's console needs no account, so the line names no actor."""
-    audit = Audit(lifecycle.runs.session, lifecycle.settings)
-    audit.note(what, actor=None, subject=row.user_id, about=row.id, reason=reason)
-
-
-def _require(allowed: bool, row: Submission) -> None:
-    if not allowed:
-        raise typer.BadParameter(f"the submission is {row.state}")
+        if not states(row.state):
+            raise typer.BadParameter(f"the submission is {row.state}")
+        change(Lifecycle(session, settings, Storage(settings.storage_url)), row, CONSOLE, reason)
+        Audit(session, settings).note(what, actor=None, subject=row.user_id, about=row.id, reason=reason)
+        state = row.state
+    console.print(f"submission {submission} is {state} now")
 
 
 def _tell(what: str, report: BackupReport) -> None:
