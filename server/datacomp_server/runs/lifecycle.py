@@ -22,12 +22,13 @@ from datacomp_server.leaderboard.repository import ScoreRepository
 from datacomp_server.leaderboard.scoring import SeedResult, mean_groups, mean_or_none
 from datacomp_server.leaderboard.visibility import note_public_means
 from datacomp_server.notices.service import NoticeService
+from datacomp_server.runs.deadlines import deadline_failure
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run
 from datacomp_server.runs.plan import plan_runs
 from datacomp_server.runs.repository import RunRepository
 from datacomp_server.runs.reuse import ancestors, inherit, input_digest
 from datacomp_server.runs.transitions import FINAL as FINAL_RUN
-from datacomp_server.settings import DAY, Settings
+from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
 from datacomp_server.submissions.models import StoredFile, Submission
 from datacomp_server.submissions.quota import Quota
@@ -394,24 +395,3 @@ def _blame(run: Run) -> Blame | None:
 
 def _result_of(row: SeedScore) -> SeedResult:
     return SeedResult(row.suite_digest, row.records_digest, row.average, row.main, row.groups, row.tasks)
-
-
-def deadline_failure(run: Run, settings: Settings) -> Failure:
-    """Why a run that overran its deadline ends there: never its participant's fault."""
-    if run.state is RunState.QUEUED:
-        days = settings.queued_seconds / DAY
-        problem = Problem(
-            code="queue-deadline",
-            message=f"no worker took up this run within {days:.3g} days",
-            where=f"queue {run.queue}",
-            hint=f"start a worker for it: datacomp worker --queues {run.queue}; then submit again",
-        )
-    else:
-        hours = settings.running_seconds(run.stage) / 3600
-        problem = Problem(
-            code="stage-deadline",
-            message=f"{run.stage} on {run.worker} took longer than {hours:.3g} hours",
-            where=run.id,
-            hint=f"look at that worker's log; more time: DATACOMP_{run.stage.upper()}_SECONDS",
-        )
-    return Failure(blame=Blame.PLATFORM, problems=[problem])
