@@ -89,7 +89,8 @@ HEAVY = {"typer", "click", "rich", "pydantic", "pyarrow", "httpx", "fsspec", "im
 def test_filtering_imports_nothing_heavy(what: list[str], tmp_path: Path) -> None:
     SmallPool(rows=30).write(tmp_path)
     ingest(tmp_path, processes=1, extras=Extras(language=False))
-    program = "import json, sys, datacomp.cli as c; c.main(); print(json.dumps(sorted(sys.modules)))"
+    told = "atexit.register(lambda: print(json.dumps(sorted(sys.modules))))"
+    program = f"import atexit, json, sys, datacomp.cli as c; {told}; c.main()"
     words = ["filter", *what, "--pool", str(tmp_path), "--out", str(tmp_path / "u.npy")]
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
     said, modules = done.stdout.splitlines()

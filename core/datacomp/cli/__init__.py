@@ -75,6 +75,18 @@ def _app() -> typer.Typer:
     )
 
 
+def _leave() -> None:
+    """End a quick command without taking the interpreter apart, which takes a tenth of its time."""
+    import atexit
+    import threading
+
+    if threading.active_count() == 1:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
     from datacomp.cli import quick
@@ -87,6 +99,7 @@ def main() -> None:
         call = quick.read(sys.argv[1:])
         if call is not None:
             call()
+            _leave()
         else:
             (build_light() if light else build())()
     except DatacompError as error:

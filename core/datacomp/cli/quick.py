@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 COMMANDS = {"filter": ("datacomp.cli.filter", "filter")}
 """Modules that import Typer only when it reads their annotations."""
@@ -22,15 +22,13 @@ _OTHERS = re.compile("--(?!help$)[a-z][a-z0-9_-]*")
 """Options that a command may leave to what it runs."""
 
 
-@dataclass(frozen=True)
-class _Context:
+class _Context(NamedTuple):
     """Stands for Typer's context: what is left over for the command itself to read."""
 
     args: list[str]
 
 
-@dataclass(frozen=True)
-class _Said:
+class _Said(NamedTuple):
     """Stands for `typer.Option` and `typer.Argument`: their words are Typer's to print."""
 
     names: tuple[str, ...]
@@ -66,8 +64,7 @@ def lazily(module: str) -> Any:
     return _Later(module)
 
 
-@dataclass(frozen=True)
-class _Later:
+class _Later(NamedTuple):
     module: str
 
     def __getattr__(self, name: str) -> Any:
