@@ -84,7 +84,12 @@ class Records:
 
 def score_records(path: Path, suite: Suite) -> dict[str, TaskValue]:
     """The value of every task of the suite. `BadInput` names missing, unknown and inconsistent tasks, all at once."""
-    by_task = _read(path)
+    return task_values(checked_records(path, suite), suite)
+
+
+def checked_records(path: Path, suite: Suite) -> dict[str, Records]:
+    """The records of every task of the suite, by key. `BadInput` as in `score_records`."""
+    by_task = read_records(path)
     problems = [
         Problem(code="records-task-missing", message="a task of the suite has no records", where=task.key)
         for task in suite.tasks
@@ -100,10 +105,16 @@ def score_records(path: Path, suite: Suite) -> dict[str, TaskValue]:
         if task.key in by_task:
             problems += _check(task, by_task[task.key])
     raise_if_any(problems)
-    return {task.key: _value(task, by_task[task.key]) for task in suite.tasks}
+    return by_task
 
 
-def _read(path: Path) -> dict[str, Records]:
+def task_values(records: Mapping[str, Records], suite: Suite) -> dict[str, TaskValue]:
+    """The value of every task of the suite, from checked records by key."""
+    return {task.key: _value(task, records[task.key]) for task in suite.tasks}
+
+
+def read_records(path: Path) -> dict[str, Records]:
+    """The records of a file by task. `BadInput` when it holds none; whether they fit a suite is not looked at."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
