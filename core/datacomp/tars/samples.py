@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -84,13 +84,14 @@ def _any(tar: Window, offset: int) -> Sample | None:
     return Sample(files[0].start, files[-1].stop, size, stem, shape, places, about, plain)
 
 
-_PLAIN = b"0" + bytes(100) + b"ustar"
-"""A plain file's header from its type on: no link, and the format's mark."""
-
-
 @lru_cache
-def _endings(shape: Shape) -> tuple[bytes, ...]:
-    return tuple(b".%b\0" % extension.encode() for extension in shape)
+def _headers(shape: Shape) -> tuple[tuple[Callable[[bytes | bytearray, int], re.Match[bytes] | None], bool], ...]:
+    """For each file of a shape: what matches its header if that is plain (stem and octal size), whether it is json.
+
+    A plain header has a name of digits and letters in its first field alone, an octal size and the format's mark.
+    """
+    form = rb"(?s)(?=([0-9A-Za-z]{1,80})\.%b\0).{124}([0-7]{11}).{21}0.{100}ustar.{83}\0"
+    return tuple((re.compile(form % re.escape(each.encode())).match, each == "json") for each in shape)
 
 
 def _alike(tar: Window, offset: int, shape: Shape) -> Iterator[Sample]:
@@ -100,11 +101,11 @@ def _alike(tar: Window, offset: int, shape: Shape) -> Iterator[Sample]:
     """
     content, at, end = tar.content, offset - tar.begin, tar.size
     limit = min(len(content), end - tar.begin) - BLOCK
-    endings, last = _endings(shape), None
-    while endings:
+    headers, last = _headers(shape), None
+    while headers:
         start, stem, about, total = offset, b"", None, 0
         places = []
-        for ending in endings:
+        for match, is_json in headers:
             if at > limit or at < 0:
                 if offset + BLOCK > end:
                     if last is not None and offset == start:
@@ -113,24 +114,27 @@ def _alike(tar: Window, offset: int, shape: Shape) -> Iterator[Sample]:
                 at = tar.find(offset, BLOCK)
                 content = tar.content
                 limit = len(content) - BLOCK
-            if not stem:
-                stem = bytes(content[at : content.find(b".", at, at + 100)])
-            digits = content[at + 124 : at + 135]
-            plain = content.startswith(stem + ending, at) and content.startswith(_PLAIN, at + 156)
-            if not plain or content[at + 345] or not digits.isdigit():
+            header = match(content, at)
+            if header is None:
                 return
-            if last is not None:
-                if stem == last.stem:
+            name, digits = header.groups()
+            if name != stem:
+                if stem:
                     return
-                yield last
-                last = None
-            offset, at, size = offset + BLOCK, at + BLOCK, int(digits, 8)
+                stem = name
+                if last is not None:
+                    if stem == last.stem:
+                        return
+                    yield last
+                    last = None
+            size = int(digits, 8)
+            offset, at, total = offset + BLOCK, at + BLOCK, total + size
             places.append((offset, size))
-            if ending == b".json\0":
+            if is_json:
                 about = content[at : at + size] if at + size <= len(content) else tar.bytes(offset, size)
-            step = (size + BLOCK - 1) // BLOCK * BLOCK
-            offset, at, total = offset + step, at + step, total + size
-        if offset > end or not stem.isalnum():
+            step = size + -size % BLOCK
+            offset, at = offset + step, at + step
+        if offset > end:
             return
         last = Sample(start, offset, total, stem, shape, places, about, True)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from struct import Struct
 from typing import NamedTuple
 
 from datacomp.tars.entries import BLOCK, Window
@@ -56,9 +57,9 @@ class TarWriter:
         at = self._used - (sample.stop - sample.start) - sample.start
         name, weight = key.encode(), sum(key.encode())
         for extension, (data, size) in zip(sample.shape, sample.places, strict=True):
-            begin, end = data + at, data + at + size
-            self._buffer[begin - BLOCK : begin] = _ustar(name, weight, extension, size)
-            self._buffer[end : end + -size % BLOCK] = _ZEROS[: -size % BLOCK]
+            end, padding = data + at + size, -size % BLOCK
+            _HEADER.pack_into(self._buffer, data + at - BLOCK, *_ustar(name, weight, extension, size))
+            self._buffer[end : end + padding] = _ZEROS[:padding]
 
     def drop(self, window: Window, start: int) -> None:
         """Take back what was loaded last, from byte `start` of the other tar on."""
@@ -71,7 +72,7 @@ class TarWriter:
         for member in members:
             size = len(member.data)
             places[member.extension] = (self.size + BLOCK, size)
-            self._add(_ustar(name, weight, member.extension, size))
+            self._add(_HEADER.pack(*_ustar(name, weight, member.extension, size)))
             self._add(member.data)
             self._add(_ZEROS[: -size % BLOCK])
         return places
@@ -111,15 +112,15 @@ def is_sorted(shape: tuple[str, ...]) -> bool:
     return list(shape) == sorted(shape)
 
 
-def _ustar(key: bytes, weight: int, extension: str, size: int) -> bytes:
-    """A ustar header of a plain file: mode 0444, owner 0, time 0. `weight` is the sum of the key's bytes."""
+def _ustar(key: bytes, weight: int, extension: str, size: int) -> tuple[bytes, ...]:
+    """The fields of `_HEADER` for a plain file: mode 0444, owner 0, time 0. `weight` is the sum of the key's bytes."""
     ending, own = _ending(extension)
     digits = b"%011o" % size
     name = key + ending
     if len(name) > 100 or size >= 8**11:
         raise ValueError(f"{name.decode()} of {size} bytes does not fit a ustar header")
     checksum = _CONSTANT + weight + own + sum(digits)
-    return b"".join((name.ljust(100, b"\0"), _OWNER, digits, _TIME, b"%06o\0 " % checksum, _REST))
+    return name, _OWNER, digits, _TIME, b"%06o\0 " % checksum, _REST
 
 
 @lru_cache
@@ -129,6 +130,8 @@ def _ending(extension: str) -> tuple[bytes, int]:
 
 
 _ZEROS = bytes(BLOCK)
+_HEADER = Struct("100s24s11s13s8s356s")
+"""Name, owner, size in octal digits, time, checksum and the rest of a ustar header, which fill a block."""
 _OWNER = b"0000444\0" + b"0000000\0" * 2
 _TIME = b"\x0000000000000\0"
 _REST = (b"0" + bytes(100) + b"ustar\x0000" + b"bigdata".ljust(32, b"\0") * 2 + b"0000000\0" * 2).ljust(356, b"\0")
