@@ -1,49 +1,29 @@
 """Scores as a pure function of records and suite: nothing else, so that stored records can be scored again.
 
-A record is one atomic outcome. In a records file (Parquet) a row has
-
-- `task` (string): the task's key; `item` (int64): the item's place in the task's data; `part` (string): which question
-  was asked of it (`image_to_text`, `text_to_image` for retrieval, where the latter's items are captions; the
-  attribute's name for tasks of several attributes; else empty)
-- `label`, `prediction` (int32): class numbers, -1 where there are none
-- `rank` (int32): how many candidates scored above the right one (0 = top-1 correct), -1 where there is none
-- `value` (float64): the item's own score, where it has one (WinoGAViL: Jaccard index), else NaN
-- `group` (string): the item's group, for worst-group metrics; its number of candidates (WinoGAViL); else empty
-
-Metrics follow DataComp's evaluation (mlfoundations/datacomp, `eval_utils`), CLIP_benchmark and WILDS.
+What records are stands in `datacomp.records`; how varied and probed tasks are scored in `datacomp.conditions`. Metrics
+follow DataComp's evaluation (mlfoundations/datacomp, `eval_utils`), CLIP_benchmark and WILDS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from datacomp.problems import BadInput, Problem, raise_if_any
+from datacomp.conditions import check_conditions, value_and_details
+from datacomp.problems import Problem, raise_if_any
+from datacomp.records import FIELDS, IMAGE_TO_TEXT, TEXT_TO_IMAGE, Records, read_records, record_schema
+from datacomp.statistics.centered import centered_mean
 from datacomp.suite import Kind, Metric, Suite, Task
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-FIELDS = ("task", "item", "part", "label", "prediction", "rank", "value", "group")
-IMAGE_TO_TEXT, TEXT_TO_IMAGE = "image_to_text", "text_to_image"
+__all__ = ["FIELDS", "IMAGE_TO_TEXT", "TEXT_TO_IMAGE", "Records", "read_records", "record_schema"]
 OTHER_GROUP = "Other"
 """WILDS leaves this region of FMoW (4 of 22,108 images) out of the worst-region accuracy. DataComp's evaluation means
 to but no longer knows the regions by name, and so counts it: hence the many published values of exactly 0."""
 LARGE = 10
 """WinoGAViL counts items of at least so many candidates."""
-
-
-def record_schema() -> pa.Schema:
-    """The Arrow schema of a records file."""
-    import pyarrow as pa
-
-    types = (pa.string(), pa.int64(), pa.string(), pa.int32(), pa.int32(), pa.int32(), pa.float64(), pa.string())
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in zip(FIELDS, types, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -52,6 +32,8 @@ class TaskValue:
 
     value: float | None
     n: int
+    details: dict[str, float] = field(default_factory=dict)
+    """What is told besides, by name, of probes and varied tasks."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +44,6 @@ class Aggregate:
     main: float | None
     """The first task of group `main`."""
     groups: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Records:
-    """The records of one task, as columns of equal length."""
-
-    item: npt.NDArray[np.int64]
-    part: npt.NDArray[np.str_]
-    label: npt.NDArray[np.int32]
-    prediction: npt.NDArray[np.int32]
-    rank: npt.NDArray[np.int32]
-    value: npt.NDArray[np.float64]
-    group: npt.NDArray[np.str_]
-
-    def within(self, k: int) -> npt.NDArray[np.bool_]:
-        """Whether the right answer is among the k best."""
-        found: npt.NDArray[np.bool_] = (self.rank >= 0) & (self.rank < k)
-        return found
 
 
 def score_records(path: Path, suite: Suite) -> dict[str, TaskValue]:
@@ -113,56 +77,29 @@ def task_values(records: Mapping[str, Records], suite: Suite) -> dict[str, TaskV
     return {task.key: _value(task, records[task.key]) for task in suite.tasks}
 
 
-def read_records(path: Path) -> dict[str, Records]:
-    """The records of a file by task. `BadInput` when it holds none; whether they fit a suite is not looked at."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadInput.of("records-unreadable", f"not a Parquet file of records: {error}", where=path.name) from error
-    if not table.schema.equals(record_schema()):
-        message = f"the columns are {', '.join(f'{f.name} {f.type}' for f in table.schema)}"
-        raise BadInput.of("records-schema", message, where=path.name, hint=f"expected {', '.join(FIELDS)}")
-    columns = {name: table.column(name).to_numpy() for name in FIELDS}
-    tasks = columns.pop("task").astype(str)
-    order = np.argsort(tasks, kind="stable")
-    names, starts = np.unique(tasks[order], return_index=True)
-    found = {}
-    for name, rows in zip(names, np.split(order, starts[1:]), strict=True):
-        picked = {field: column[rows] for field, column in columns.items()}
-        texts = {field: picked[field].astype(str) for field in ("part", "group")}
-        found[str(name)] = Records(**{**picked, **texts})
-    return found
-
-
 def _check(task: Task, records: Records) -> list[Problem]:
     """What makes a task's records unfit: items missing or twice, or another number than the suite says."""
-    problems = []
-    keys = np.char.add(np.char.add(records.part, "/"), records.item.astype(str))
-    if np.unique(keys).size != keys.size:
+    problems = check_conditions(task, records)
+    columns = (records.item, records.part, records.variation, records.shots, records.draw)
+    order = np.lexsort(columns)
+    if np.logical_and.reduce([(column := one[order])[1:] == column[:-1] for one in columns]).any():
         problems.append(Problem(code="records-twice", message="an item has two records", where=task.key))
     if task.kind is Kind.RETRIEVAL and {*np.unique(records.part)} != {IMAGE_TO_TEXT, TEXT_TO_IMAGE}:
         message = f"retrieval is asked both ways, {IMAGE_TO_TEXT} and {TEXT_TO_IMAGE}"
         problems.append(Problem(code="records-parts", message=message, where=task.key))
-    n = _items(records)
+    n = records.items()
     if task.size is not None and n != task.size:
         message = f"{n:,} items, the suite says {task.size:,}"
         problems.append(Problem(code="records-count", message=message, where=task.key))
     return problems
 
 
-def _items(records: Records) -> int:
-    """How many items the records tell of; captions to find images by are none."""
-    return int(np.unique(records.item[records.part != TEXT_TO_IMAGE]).size)
-
-
 def _value(task: Task, records: Records) -> TaskValue:
-    n = _items(records)
+    n = records.items()
     if task.metric is None:
         return TaskValue(None, n)
-    return TaskValue(METRICS[task.metric](records), n)
+    value, details = value_and_details(task, records, METRICS[task.metric])
+    return TaskValue(value, n, details)
 
 
 def aggregate(values: Mapping[str, float], suite: Suite) -> Aggregate:
@@ -180,6 +117,14 @@ def _mean(values: Mapping[str, float], tasks: tuple[Task, ...]) -> float | None:
     if not tasks or any(task.key not in values for task in tasks):
         return None
     return float(np.mean([values[task.key] for task in tasks]))
+
+
+def centered_average(values: Mapping[str, float], suite: Suite) -> float | None:
+    """Mean of the counted tasks' scores centred at chance (DCLM's way); None when a task or its chance is missing."""
+    chances = {task.key: task.chance for task in suite.counted if task.chance is not None}
+    if len(chances) < len(suite.counted):
+        return None
+    return centered_mean(values, chances, [task.key for task in suite.counted])
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------

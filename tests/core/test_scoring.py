@@ -28,6 +28,7 @@ def task(key: str, metric: Metric | None, kind: Kind = Kind.ZEROSHOT, **fields: 
 def columns(n: int, **given: object) -> Columns:
     """Records of one task with every column filled."""
     plain = {"item": np.arange(n), "part": "", "label": -1, "prediction": -1, "rank": -1, "value": np.nan, "group": ""}
+    plain |= {"variation": "", "shots": -1, "draw": -1}
     return {name: np.broadcast_to(np.asarray(value), (n,)) for name, value in {**plain, **given}.items()}
 
 

@@ -29,7 +29,7 @@ def records(colours: int, shift: int | None = None, *, items: int = 8) -> bytes:
     ):
         for item in range(items):
             hit = item < right
-            rows.append((task, item, "", 1, 1 if hit else 0, 0 if hit else 2, float("nan"), ""))
+            rows.append((task, item, "", 1, 1 if hit else 0, 0 if hit else 2, float("nan"), "", "", -1, -1))
     names = record_schema().names
     table = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)}, schema=record_schema())
     sink = pa.BufferOutputStream()
