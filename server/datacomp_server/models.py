@@ -7,7 +7,7 @@ from datacomp_server.audit.models import AuditLine
 from datacomp_server.boards.models import Board, StoredSuite
 from datacomp_server.boards.removals import RemovedUid
 from datacomp_server.database import Base
-from datacomp_server.leaderboard.models import Score, SeedScore
+from datacomp_server.leaderboard.models import RankChange, Ranking, RankSweep, Score, SeedScore
 from datacomp_server.notices.models import Notice, NoticeKind, Webhook
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
 from datacomp_server.submissions.models import Event, QuotaEntry, StoredFile, Submission
@@ -26,6 +26,9 @@ __all__ = [
     "NoticeKind",
     "OutboxRow",
     "QuotaEntry",
+    "RankChange",
+    "RankSweep",
+    "Ranking",
     "RemovedUid",
     "Role",
     "Run",

@@ -57,6 +57,8 @@ class Board(Base):
     reveals_at: Mapped[datetime | None]
     disclosure: Mapped[Disclosure] = mapped_column(enum_column(Disclosure), default=Disclosure.NEVER)
     show_images: Mapped[bool] = mapped_column(default=False)
+    seed_deviation: Mapped[dict[str, Any] | None]
+    """As `boards.deviation.SeedDeviation` writes it; null: the defaults."""
     position: Mapped[int]
     """Order on pages."""
     listed: Mapped[bool] = mapped_column(default=True)
