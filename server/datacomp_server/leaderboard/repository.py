@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, contains_eager, defer, lazyload
 
-from datacomp_server.leaderboard.models import UNRANKED, Score, SeedScore
+from datacomp_server.leaderboard.models import UNRANKED, RankChange, Score, SeedScore
 from datacomp_server.leaderboard.order import Means, Order
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.states import FINAL, UPLOADING
@@ -20,9 +20,15 @@ class ScoreRepository:
         self.session = session
 
     def add(self, row: Score | SeedScore) -> None:
-        """Insert a row now."""
+        """Insert a row now; a score moves its board's ranks."""
         self.session.add(row)
         self.session.flush()
+        if isinstance(row, Score):
+            self.note_change(row.board_name)
+
+    def note_change(self, board: str) -> None:
+        """Something changed that the ranks of a board depend on: they are swept soon after the commit."""
+        self.session.add(RankChange(board_name=board))
 
     def seed_score(self, run_id: str) -> SeedScore | None:
         """Scores of one evaluation run."""

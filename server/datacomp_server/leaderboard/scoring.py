@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from datacomp.messages import RECORDS_FILE
-from datacomp.scoring import aggregate, score_records
+from datacomp.scoring import Records, aggregate, checked_records, task_values
+from datacomp.statistics.errors import over_seeds, suite_variances
+from datacomp.statistics.sampling import sampled
 from datacomp.suite import Suite
 from datacomp_server.storage import Storage, storage_faults
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """Scores of one evaluation. `tasks`: `{"value": float | None, "n": int}` by task key."""
+    """Scores of one evaluation. `tasks` and `variances` are as `SeedScore` keeps them."""
 
     suite_digest: str
     records_digest: str
@@ -26,26 +29,67 @@ class SeedResult:
     main: float | None
     groups: dict[str, float]
     tasks: dict[str, dict[str, Any]]
+    variances: dict[str, Any] | None = None
 
 
 def score_stored_records(storage: Storage, key: str, digest: str, suite: Suite) -> SeedResult:
     """Score a stored records file. `BadInput` when it does not fit the suite."""
-    with tempfile.TemporaryDirectory(prefix="datacomp-records-") as folder, storage_faults(key):
-        path = Path(folder) / RECORDS_FILE
-        with path.open("wb") as file:
-            for block in storage.blocks(key):
-                file.write(block)
-        values = score_records(path, suite)
-    scores = {task: value for task, found in values.items() if (value := _finite(found.value)) is not None}
-    result = aggregate(scores, suite)
+    with stored_records(storage, key) as path:
+        records = checked_records(path, suite)
+    tasks = _tasks(records, suite)
+    result = aggregate({key: found["value"] for key, found in tasks.items() if found["value"] is not None}, suite)
+    variances = suite_variances(_known(tasks, "variance"), suite)
     return SeedResult(
         suite_digest=suite.digest,
         records_digest=digest,
         average=_finite(result.average),
         main=_finite(result.main),
         groups={group: value for group, value in result.groups.items() if _finite(value) is not None},
-        tasks={task: {"value": _finite(found.value), "n": found.n} for task, found in values.items()},
+        tasks=tasks,
+        variances=variances.to_json(),
     )
+
+
+@contextmanager
+def stored_records(storage: Storage, key: str) -> Iterator[Path]:
+    """A stored records file as a file of this machine, for as long as the context lasts."""
+    with tempfile.TemporaryDirectory(prefix="datacomp-records-") as folder, storage_faults(key):
+        path = Path(folder) / RECORDS_FILE
+        with path.open("wb") as file:
+            for block in storage.blocks(key):
+                file.write(block)
+        yield path
+
+
+def _tasks(records: Mapping[str, Records], suite: Suite) -> dict[str, dict[str, Any]]:
+    """Every task's value, with its interval and variance where it has one."""
+    found: dict[str, dict[str, Any]] = {}
+    values = task_values(records, suite)
+    for task in suite.tasks:
+        found[task.key] = {"value": _finite(values[task.key].value), "n": values[task.key].n}
+        near = sampled(task, records[task.key])
+        if near is not None and math.isfinite(near.variance):
+            found[task.key] |= {"lo": near.lo, "hi": near.hi, "variance": near.variance}
+    return found
+
+
+def mean_tasks(seeds: Sequence[Mapping[str, Mapping[str, Any]]], suite: Suite) -> dict[str, dict[str, Any]]:
+    """A submission's tasks as means over its seeds, which were measured on the same items: how much their errors have
+    in common is not known, so bounds are means of bounds, as if it were everything."""
+    found: dict[str, dict[str, Any]] = {}
+    for task in suite.tasks:
+        of_task = [seed.get(task.key, {}) for seed in seeds]
+        value = mean_or_none([one.get("value") for one in of_task])
+        found[task.key] = {"value": value, "n": max((one.get("n", 0) for one in of_task), default=0)}
+        variance = over_seeds([one.get("variance") for one in of_task])
+        if variance is not None:
+            bounds = {name: mean_or_none([one.get(name) for one in of_task]) for name in ("lo", "hi")}
+            found[task.key] |= {**bounds, "variance": variance}
+    return found
+
+
+def _known(tasks: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, float]:
+    return {key: found[name] for key, found in tasks.items() if found.get(name) is not None}
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:

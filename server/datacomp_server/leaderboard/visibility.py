@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from datacomp.scoring import aggregate
+from datacomp.statistics.errors import suite_variances
+from datacomp.statistics.intervals import task_bootstrap
 from datacomp.suite import Suite
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService, is_revealed
@@ -25,6 +27,9 @@ class ShownScore:
     main: float | None
     groups: dict[str, float]
     tasks: dict[str, dict[str, Any]]
+    variances: dict[str, Any]
+    """As `Score.variances`; empty where they were never computed."""
+    seeds: int
 
 
 def withheld(board: Board) -> list[str]:
@@ -37,19 +42,37 @@ def shown(score: Score, hidden: list[str], *, tasks: bool = True) -> ShownScore:
     for, because they are much the largest part to load."""
     kept = {key: found for key, found in score.tasks.items() if key not in hidden} if tasks else {}
     if not hidden:
-        return ShownScore(score.average, score.main, score.groups, kept)
-    return ShownScore(score.public_average, score.public_main, score.public_groups, kept)
+        return ShownScore(score.average, score.main, score.groups, kept, score.variances or {}, score.seeds)
+    variances = score.public_variances or {}
+    return ShownScore(score.public_average, score.public_main, score.public_groups, kept, variances, score.seeds)
 
 
 def note_public_means(score: Score, board: Board) -> None:
-    """Set the means over the tasks that are not private, from the score's own tasks, and both standings."""
+    """Set what follows from a score's own tasks and means: the means over the tasks that are not private, sampling
+    variances, and both standings."""
+    suite = BoardService.suite_of(board)
+    score.variances = _variances(score.tasks, suite)
     if board.private_tasks:
-        suite = public_part(BoardService.suite_of(board), board.private_tasks)
-        means = aggregate(_values(score.tasks), suite)
+        part = public_part(suite, board.private_tasks)
+        means = aggregate(_values(score.tasks), part)
         score.public_average, score.public_main, score.public_groups = means.average, means.main, means.groups
+        score.public_variances = _variances(score.tasks, part)
     else:
         score.public_average, score.public_main, score.public_groups = score.average, score.main, score.groups
+        score.public_variances = score.variances
+    score.sampling_variance = score.variances["average"]
+    score.public_sampling_variance = score.public_variances["average"]
     score.standing, score.public_standing = standing_of(score.average), standing_of(score.public_average)
+
+
+def _variances(tasks: Mapping[str, Mapping[str, Any]], suite: Suite) -> dict[str, Any]:
+    """Sampling variances of a suite's means, and between which bounds the average lies if its tasks are drawn anew."""
+    known = {key: found["variance"] for key, found in tasks.items() if found.get("variance") is not None}
+    values, bounds = _values(tasks), None
+    if suite.counted and all(task.key in values for task in suite.counted):
+        drawn = task_bootstrap([values[task.key] for task in suite.counted])
+        bounds = [drawn.lo, drawn.hi]
+    return {**suite_variances(known, suite).to_json(), "tasks": bounds}
 
 
 def public_part(suite: Suite, private: list[str]) -> Suite:

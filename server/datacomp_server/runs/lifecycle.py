@@ -19,7 +19,7 @@ from datacomp_server.clock import now
 from datacomp_server.database import storable
 from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.leaderboard.repository import ScoreRepository
-from datacomp_server.leaderboard.scoring import SeedResult, mean_groups, mean_or_none
+from datacomp_server.leaderboard.scoring import SeedResult, mean_groups, mean_or_none, mean_tasks
 from datacomp_server.leaderboard.visibility import note_public_means
 from datacomp_server.notices.service import NoticeService
 from datacomp_server.runs.deadlines import deadline_failure
@@ -208,6 +208,7 @@ class Lifecycle:
         score = self.scores.score(submission.id)
         if score is not None:
             score.listed = False
+            self.scores.note_change(score.board_name)
         self._refresh(submission, self.runs.of_submission(submission.id), actor, reason)
 
     def _retry_or_fail(self, submission: Submission, run: Run, failure: Failure, actor: str) -> None:
@@ -299,6 +300,7 @@ class Lifecycle:
                     main=scores.main,
                     groups=scores.groups,
                     tasks=scores.tasks,
+                    variances=scores.variances,
                 )
             )
 
@@ -353,20 +355,13 @@ class Lifecycle:
     def _store_scores(self, submission: Submission) -> None:
         """Mean over seeds, in the transaction that makes the submission scored."""
         seeds = self.scores.seed_scores(submission.id)
-        tasks = {
-            task.key: {
-                "value": mean_or_none([seed.tasks.get(task.key, {}).get("value") for seed in seeds]),
-                "n": max((seed.tasks.get(task.key, {}).get("n", 0) for seed in seeds), default=0),
-            }
-            for task in BoardService.suite_of(submission.board).tasks
-        }
         score = Score(
             submission_id=submission.id,
             board_name=submission.board_name,
             average=mean_or_none([seed.average for seed in seeds]),
             main=mean_or_none([seed.main for seed in seeds]),
             groups=mean_groups([seed.groups for seed in seeds]),
-            tasks=tasks,
+            tasks=mean_tasks([seed.tasks for seed in seeds], BoardService.suite_of(submission.board)),
             handed_in_at=submission.created_at,
             listed=not submission.rehearsal,
             seeds=len(seeds),
@@ -394,4 +389,5 @@ def _blame(run: Run) -> Blame | None:
 
 
 def _result_of(row: SeedScore) -> SeedResult:
-    return SeedResult(row.suite_digest, row.records_digest, row.average, row.main, row.groups, row.tasks)
+    means = (row.average, row.main, row.groups, row.tasks, row.variances)
+    return SeedResult(row.suite_digest, row.records_digest, *means)
