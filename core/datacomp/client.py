@@ -31,6 +31,8 @@ from datacomp.messages import (
     SubmissionLine,
     SubmissionOut,
     TokenOut,
+    Track,
+    TrendsOut,
 )
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
@@ -283,3 +285,17 @@ class Client:
         """The leaderboard of a board, or of the filtering board of a scale."""
         params = {key: value for key, value in {"board": board, "scale": scale}.items() if value}
         return self._link.get("/api/leaderboard", LeaderboardOut, params=params)
+
+    def trends(
+        self,
+        *,
+        track: Track = Track.FILTERING,
+        suite: str | None = None,
+        metric: str = "average",
+        x: str = "macs",
+        method: str | None = None,
+    ) -> TrendsOut:
+        """Methods across the scales of a track: how well small scales rank, trends and what they expect."""
+        asked = {"track": track.value, "suite": suite, "metric": metric, "x": x, "method": method}
+        params = {key: value for key, value in asked.items() if value}
+        return self._link.get("/api/trends", TrendsOut, params=params)

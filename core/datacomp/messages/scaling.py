@@ -19,7 +19,8 @@ class PublishedRow(Message):
     """Name of the evaluation suite, without a version: papers do not tell which version they ran."""
     dataset_size: int | None = None
     samples_seen: int
-    train_macs: float
+    train_macs: float | None
+    """None where another architecture than the scale's was trained and the table does not say at what cost."""
     average: float | None = None
     main: float | None = None
     groups: dict[str, float] = Field(default_factory=dict)
@@ -30,7 +31,7 @@ class PublishedRow(Message):
     note: str = ""
     """What is known to be wrong or doubtful about the row."""
     same_recipe: bool = True
-    """Whether it was trained on as many samples as the scale says; else it is no entry that the board could have."""
+    """Whether the scale's architecture saw the scale's samples; else it is no entry that a board could have."""
 
 
 class PublishedOut(Message):
@@ -162,6 +163,8 @@ class TrendsOut(Message):
     x: str
     """`macs` or `samples`."""
     agreements: list[AgreementOut]
+    """Of entries that were run here."""
+    published_agreements: list[AgreementOut] = Field(default_factory=list)
     trends: list[TrendOut]
     left_out: int = 0
     """Methods that are not shown, because there are too many."""
