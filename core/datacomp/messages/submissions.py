@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from datacomp.messages.accounts import QuotaNote
+from datacomp.messages.ranks import SeedDeviationOut
 from datacomp.messages.words import (
     DedupSetting,
     Digest,
@@ -111,6 +112,9 @@ class TaskScore(Message):
     value: float | None
     chance: float | None
     n: int
+    lo: float | None = None
+    """Bounds of the 95% interval that the number of items gives."""
+    hi: float | None = None
 
 
 class ScoreOut(Message):
@@ -121,6 +125,14 @@ class ScoreOut(Message):
     groups: dict[str, float]
     tasks: list[TaskScore]
     seeds: int
+    average_lo: float | None = None
+    """Bounds of 95% intervals, for other seeds and other items."""
+    average_hi: float | None = None
+    main_lo: float | None = None
+    main_hi: float | None = None
+    other_tasks_lo: float | None = None
+    """Bounds of the average when the tasks themselves are drawn anew: would it hold on other tasks?"""
+    other_tasks_hi: float | None = None
     withheld: list[str] = Field(default_factory=list)
     """Private tasks that are left out of `tasks` and of the means until their board reveals them."""
 
@@ -199,6 +211,14 @@ class EventOut(Message):
 
 class LeaderboardRow(Message):
     rank: int | None
+    """Its place by the score alone."""
+    rank_lo: int | None = None
+    """Between which places it may well stand: 1 + the number of entries significantly better, to the number of all
+    less those significantly worse. Null while it is not worked out yet, and for what is never ranked."""
+    rank_hi: int | None = None
+    holm_lo: int | None = None
+    """The same, with Holm's correction over the entry's comparisons."""
+    holm_hi: int | None = None
     method: str
     participant: str
     team: str | None = None
@@ -208,7 +228,12 @@ class LeaderboardRow(Message):
     subset_size: int | None
     score: float | None
     """Average over the suite's counted tasks."""
+    score_lo: float | None = None
+    """Bounds of 95% intervals, for other seeds and other items."""
+    score_hi: float | None = None
     main: float | None
+    main_lo: float | None = None
+    main_hi: float | None = None
     groups: dict[str, float]
     tasks: dict[str, float]
     status: str
@@ -216,6 +241,12 @@ class LeaderboardRow(Message):
     kind: SubmissionKind | None
     baseline: bool = False
     delta_to_baseline: float | None = None
+    """Of the score, to the best baseline's."""
+    delta_lo: float | None = None
+    delta_hi: float | None = None
+    seeds: int | None = None
+    tries: int | None = None
+    """Entries that its team, or its participant, has had scored on this board: many tries flatter the best."""
     duplicate_of: str | None = None
     """The first submission with the same subset."""
     source: str = ""
@@ -239,6 +270,15 @@ class LeaderboardOut(Message):
     offset: int = 0
     """Entries before this page."""
     rows: list[LeaderboardRow]
+    ranked: int | None = None
+    """Entries that were placed by the last sweep; null before there was one."""
+    ranks_at: datetime | None = None
+    """The rank ranges are those of the scores at this time."""
+    ranks_pending: bool = False
+    """Whether scores have changed since: ranges follow within seconds."""
+    seed_deviation: SeedDeviationOut | None = None
+    rule: str = ""
+    """How entries are ranked, in words."""
     under_way_total: int = 0
     under_way: list[LeaderboardRow] = Field(default_factory=list)
     """The oldest of what is not finished yet."""
