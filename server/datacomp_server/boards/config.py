@@ -4,7 +4,7 @@
 name = "filtering-tiny"
 title = "Filtering, tiny"
 scale = "tiny"
-suite = "tiny@1"            # a packaged suite, or a JSON file beside this one
+suite = "tiny@2"            # a packaged suite, or a JSON file beside this one
 pool = "tiny"
 seeds = 1                   # how many, or a list: [0, 7]
 submissions_per_day = 20    # of one participant or team, as the two below
@@ -15,6 +15,7 @@ opens_at = 2026-09-01T00:00:00Z
 closes_at = 2026-12-01T00:00:00Z
 private_tasks = ["tiny/shift"]   # their scores appear at closing, or at reveals_at
 disclosure = "closing"           # when code and uids of entries become public: never, scored, closing
+seed_deviation = { average = 0.004, main = 0.003 }   # between seeds; without it: these, or what was measured
 """
 
 from __future__ import annotations
@@ -31,11 +32,19 @@ from pydantic import AwareDatetime, Field, ValidationError
 from datacomp.messages import DedupSetting, Digest, Disclosure, Message, Track
 from datacomp.problems import BadInput, DatacompError, Problem, raise_if_any
 from datacomp.scales import get_scale
+from datacomp.statistics.errors import DEFAULT_AVERAGE, DEFAULT_MAIN
 from datacomp.suite import Suite, load_suite
 
 QueueName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 MOST_SEEDS = 32
+
+
+class DeviationConfig(Message):
+    """Standard deviations between seeds of the same submission."""
+
+    average: float = Field(default=DEFAULT_AVERAGE, gt=0, lt=1)
+    main: float = Field(default=DEFAULT_MAIN, gt=0, lt=1)
 
 
 class BoardConfig(Message):
@@ -80,6 +89,8 @@ class BoardConfig(Message):
     """When the code and the uids of entries become public."""
     show_images: bool = False
     """Whether pages may show images of the pool, with faces blurred; off because crawled images are other people's."""
+    seed_deviation: DeviationConfig | None = None
+    """How far seeds of one submission lie apart; default: as it was measured or set at the console."""
 
     @property
     def seed_list(self) -> list[int]:

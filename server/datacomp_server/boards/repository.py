@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from datacomp.messages import Track
 from datacomp_server.boards.models import Board, StoredSuite
 from datacomp_server.database import hold_lock
+from datacomp_server.leaderboard.models import RankChange
 from datacomp_server.submissions.models import Submission
 
 
@@ -42,6 +43,10 @@ class BoardRepository:
         """Insert a row now."""
         self.session.add(row)
         self.session.flush()
+
+    def note_ranks(self, name: str) -> None:
+        """Something changed that a board's ranks depend on."""
+        self.session.add(RankChange(board_name=name))
 
     def lock(self) -> None:
         """Let one process at a time apply a configuration."""

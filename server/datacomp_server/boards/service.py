@@ -11,6 +11,7 @@ from datacomp.problems import Problem, raise_if_any
 from datacomp.scales import get_scale
 from datacomp.suite import Suite
 from datacomp_server.boards.config import BoardPlan
+from datacomp_server.boards.deviation import CONFIGURED, SeedDeviation
 from datacomp_server.boards.models import Board, StoredSuite
 from datacomp_server.boards.repository import BoardRepository
 from datacomp_server.clock import now
@@ -159,6 +160,8 @@ class BoardService:
         if board is None:
             self.boards.add(Board(name=plan.config.name, **columns))
             return
+        if columns.get("seed_deviation", board.seed_deviation) != board.seed_deviation:
+            self.boards.note_ranks(board.name)
         for field, value in columns.items():
             if getattr(board, field) != value:
                 setattr(board, field, value)
@@ -181,7 +184,10 @@ def is_revealed(board: Board) -> bool:
 
 def _columns(plan: BoardPlan) -> dict[str, Any]:
     config = plan.config
+    spread = config.seed_deviation
+    named = {} if spread is None else SeedDeviation(spread.average, spread.main, source=CONFIGURED).to_json()
     return {
+        **({"seed_deviation": named} if named else {}),
         "title": config.title,
         "description": config.description,
         "track": config.track,

@@ -31,6 +31,11 @@ class Means:
         return (Score.public_average if self.public else Score.average).expression
 
     @property
+    def sampling_variance(self) -> ColumnElement[Any]:
+        """Of the average shown."""
+        return (Score.public_sampling_variance if self.public else Score.sampling_variance).expression
+
+    @property
     def main(self) -> ColumnElement[Any]:
         """The headline task's figure shown."""
         return (Score.public_main if self.public else Score.main).expression

@@ -20,6 +20,7 @@ from datacomp.problems import DatacompError
 from datacomp_server.accounts.housekeeping import forget_old
 from datacomp_server.clock import now
 from datacomp_server.database import Database
+from datacomp_server.leaderboard.ranking import Ranker
 from datacomp_server.notices.notifier import Notifier
 from datacomp_server.operation.retention import sweep_files
 from datacomp_server.runs.claiming import Claims
@@ -48,6 +49,9 @@ class Dispatcher:
     storage: Storage
     doorbell: Doorbell
     _due: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ranker = Ranker(self.database)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`; a database or broker that is away is waited for."""
@@ -81,6 +85,7 @@ class Dispatcher:
             ("pieces", CALM_SECONDS, self.sweep_uploads),
             ("files", HOUR, self.sweep_files),
             ("delivered", CALM_SECONDS, self.forget_delivered),
+            ("ranks", 1.0, self._ranker.sweep_due),
             ("accounts", HOUR, partial(forget_old, self.database, self.settings)),
         ]
         failed: list[Exception] = []
