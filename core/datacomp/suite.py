@@ -1,9 +1,9 @@
 """Evaluation suites: versioned lists of tasks, read from JSON.
 
 A suite file is data, so that adding a task is a new version of a file and every score names the digest of the
-suite it was computed under. `datacomp-38` lists DataComp's 40 task keys (38 counted); `tiny` is the same in miniature, with
-two probes and a varied task beside the average. Fields that later versions added are left out of the digest while they
-are not used, so that suites of before keep theirs.
+suite it was computed under. `datacomp-38` lists DataComp's 40 task keys (38 counted); `tiny` is the same in miniature,
+with two probes and a varied task beside the average. Fields that later versions added are left out of the digest while
+they are not used, so that suites of before keep theirs.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ METADATA_ALONE = """
 name = "filtering-large"
 title = "Filtering, large"
 scale = "large"
-suite = "tiny@1"
+suite = "tiny@2"
 pool = "metadata-alone"
 """
 

@@ -76,13 +76,13 @@ def test_a_classifier_is_the_unit_mean_of_unit_template_embeddings(tmp_path: Pat
     """Two templates that each name another colour: the class lies between both, whatever their lengths."""
     one = task("between", size=1)
     write_task(
-        tmp_path / one.folder, [{"png": png((250, 10, 10)), "cls": b"0"}], names=["x", "y"], templates=["red", "{c}"]
+        tmp_path / one.folder, [{"png": png((250, 10, 10)), "cls": b"0"}], names=["x", "y"], templates=["red {c}", "{c}"]
     )
     model = ColourModel()
     asked: list[list[str]] = []
     model.tokenizer = lambda texts: asked.append(texts) or ColourModel.tokenizer(model, texts)  # type: ignore[method-assign]
     table = evaluated(suite_of(one), tmp_path, model)
-    assert asked == [["red", "x", "red", "y"]]
+    assert asked == [["red x", "x", "red y", "y"]]
     assert table["rank"] == [0], "equal classes: the first is taken"
 
 

@@ -31,7 +31,7 @@ from datacomp_worker.world.pictures import decode
 from datacomp_worker.world.scenes import Mix, sample
 
 pytestmark = pytest.mark.timeout(600)  # half a minute of work in the fixture, which a busy machine stretches
-SUITE = load_suite("tiny@1")
+SUITE = load_suite("tiny@2")
 ZEROSHOT = [task for task in SUITE.tasks if task.kind == Kind.ZEROSHOT]
 
 
@@ -343,7 +343,8 @@ def test_truth_is_not_where_filters_read(made: Made, pool: Pool) -> None:
 def test_suite_folders_are_those_of_the_suite_file(made: Made) -> None:
     folders = {path.name for path in made.world.suite_dir.iterdir() if path.is_dir()}
     assert folders == {task.folder for task in SUITE.tasks}
-    assert {task.group for task in SUITE.tasks} == {"main", "shift", "vtab", "retrieval", "other"}
+    assert {task.group for task in SUITE.counted} == {"main", "shift", "vtab", "retrieval", "other"}
+    assert {task.group for task in SUITE.tasks if not task.counted} == set(SUITE.side_groups)
     for task in SUITE.tasks:
         assert (made.world.suite_dir / task.folder / "test" / "nshards.txt").read_text().strip() == "1"
 
@@ -373,6 +374,22 @@ def test_classification_task(made: Made, task: Task) -> None:
     assert task.chance == pytest.approx(top / task.classes)
     if task.group_column is not None:
         check_groups(task, [np.load(io.BytesIO(files["npy"])) for files in samples.values()], labels)
+
+
+@pytest.mark.parametrize("task", [task for task in SUITE.tasks if task.kind == Kind.PROBE], ids=lambda task: task.key)
+def test_probes_have_pictures_to_learn_from_that_are_not_asked_about(made: Made, task: Task) -> None:
+    assert task.probe is not None
+    train = grouped(members(made.world.suite_dir / task.folder / "train" / "0.tar"))
+    test = grouped(made.task(task))
+    assert (len(train), len(test)) == (task.probe.train_size, task.size)
+    assert task.chance == pytest.approx(1 / task.classes)
+    for samples in (train, test):
+        counts = Counter(int(files["cls"].decode()) for files in samples.values())
+        assert set(counts) == set(range(task.classes))
+        assert len(set(counts.values())) == 1
+    assert min(Counter(int(files["cls"].decode()) for files in train.values()).values()) >= max(task.probe.shots)
+    pictures = [{files[ext] for files in samples.values() for ext in image_of(files)} for samples in (train, test)]
+    assert pictures[0].isdisjoint(pictures[1])
 
 
 def check_groups(task: Task, metadata: list[np.ndarray], labels: list[int]) -> None:

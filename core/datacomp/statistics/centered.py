@@ -1,5 +1,7 @@
-"""Scores centred at chance: 0 is what knowing nothing gives, 1 is perfect, so that tasks of unlike chance can be averaged
-(DCLM's CORE and EXTENDED, mlfoundations/dclm)."""
+"""Scores centred at chance: 0 is what knowing nothing gives, 1 is perfect.
+
+So tasks of unlike chance can be averaged (DCLM's CORE and EXTENDED, mlfoundations/dclm).
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Do named variations of the same questions come out alike? Rates, spread, homogeneity, over-dispersion.
 
-The table has one line a variation and two columns, right and wrong. Where each variation was asked of items or trials of
-its own (LAION-AI/AIW), `homogeneity` is the test; where all were asked of the same items, their outcomes go together and
-`same_items` (Cochran's Q) is the sharper one.
+The table has one line a variation and two columns, right and wrong. Where each variation was asked of items or trials
+of its own (LAION-AI/AIW), `homogeneity` is the test; where all were asked of the same items, their outcomes go together
+and `same_items` (Cochran's Q) is the sharper one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class Variations:
 
 
 def variations(right: npt.ArrayLike, asked: npt.ArrayLike) -> Variations:
-    """Statistics of numbers right out of numbers asked, both of shape (variations,). ValueError for what is no table."""
+    """Statistics of numbers right out of numbers asked, both of shape (variations,).
+
+    ValueError for what is no such table.
+    """
     hits, n = _table(right, asked)
     rates = tuple(wilson(int(k), int(m)) for k, m in zip(hits, n, strict=True))
     shares = hits / n
@@ -69,8 +72,8 @@ def homogeneity(right: npt.ArrayLike, asked: npt.ArrayLike) -> tuple[float, bool
     """(p-value of equal rates, whether it is exact).
 
     Pearson's chi-square on the table; where an expected count is below 5 the permutation test with the same statistic,
-    over all tables of these margins (drawn, with a fixed seed, where they are too many). 1.0 for all right, all wrong, or
-    one line.
+    over all tables of these margins (drawn, with a fixed seed, where they are too many). 1.0 for all right, all wrong,
+    or one line.
     """
     hits, n = _table(right, asked)
     total, everything = int(hits.sum()), int(n.sum())
@@ -90,8 +93,8 @@ def homogeneity(right: npt.ArrayLike, asked: npt.ArrayLike) -> tuple[float, bool
 def _exact(few: npt.NDArray[np.int64], n: npt.NDArray[np.int64]) -> float:
     """Share of the permutations whose statistic is at least the table's.
 
-    With the margins given, chi-square rises with the sum of k_i^2 / n_i, a whole number over a common denominator; how many
-    permutations have which sum is found variation by variation.
+    With the margins given, chi-square rises with the sum of k_i^2 / n_i, a whole number over a common denominator; how
+    many permutations have which sum is found variation by variation.
     """
     total, denominator = int(few.sum()), reduce(lcm, n.tolist())
     ways: dict[tuple[int, int], int] = {(0, 0): 1}
@@ -154,8 +157,8 @@ def _exact_q(telling: npt.NDArray[np.bool_]) -> float:
 def overdispersion(right: npt.ArrayLike, asked: npt.ArrayLike) -> float:
     """Maximum-likelihood rho of a beta-binomial with mean mu and variance mu (1 - mu) rho of the rates.
 
-    0 where no rho is likelier than none, so for rates closer together than chance makes them, and NaN where nothing can be
-    told: all right, all wrong, or one variation.
+    0 where no rho is likelier than none, so for rates closer together than chance makes them, and NaN where nothing can
+    be told: all right, all wrong, or one variation.
     """
     from scipy.optimize import minimize_scalar
 

@@ -5,6 +5,7 @@
         zeroshot_classification_templates.txt   one template a line, `{c}` stands for the class
         test/nshards.txt                        how many shards
         test/0.tar, test/1.tar, ...             webdataset: the files of a sample share the name up to the first dot
+        train/...                               the same, for tasks whose probe learns from it
 
 Whatever is wrong is a `PlatformFault` that names task, shard and sample: evaluation data is the organiser's.
 """
@@ -15,7 +16,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ import numpy.typing as npt
 
 from datacomp.problems import PlatformFault
 from datacomp.suite import Task
+from datacomp.variation import BLANK, Variation
+from datacomp_worker.evaluation.showing import show
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,26 +34,29 @@ if TYPE_CHECKING:
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 IMAGE_TYPES = ("webp", "png", "jpg", "jpeg")
+TEST, TRAIN = "test", "train"
 RESTORE = "restore the task's folder from its source"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded image and where it comes from."""
+    """An encoded image, where it comes from, and how it is shown."""
 
     data: bytes
     where: str
+    variation: Variation | None = None
 
     def decode(self) -> Image:
-        """The image in RGB; `PlatformFault` when it cannot be read."""
+        """The image in RGB as the variation shows it; `PlatformFault` when it cannot be read."""
         from PIL import Image, UnidentifiedImageError
 
         try:
-            return Image.open(io.BytesIO(self.data)).convert("RGB")
+            image = Image.open(io.BytesIO(self.data)).convert("RGB")
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise PlatformFault.of(
                 "task-image-corrupt", f"not a readable image: {error}", self.where, RESTORE
             ) from error
+        return show(image, self.variation) if self.variation is not None else image
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Sample:
 
     where: str
     files: Mapping[str, bytes]
+    variation: Variation | None = None
 
     def fault(self, code: str, message: str) -> PlatformFault:
         """A fault of this sample."""
@@ -74,8 +81,12 @@ class Sample:
         """The sample's image, or its image of that prefix (`0.`)."""
         for kind in IMAGE_TYPES:
             if prefix + kind in self.files:
-                return Picture(self.files[prefix + kind], self.where)
+                return Picture(self.files[prefix + kind], self.where, self.variation)
         raise self.fault("task-sample-incomplete", f"the sample has no image {prefix}{'|'.join(IMAGE_TYPES)}")
+
+    def worded(self, text: str) -> str:
+        """A caption or cue as the variation words it."""
+        return text if self.variation is None else self.variation.word(text)
 
     def text(self, kind: str) -> str:
         """A text file."""
@@ -113,10 +124,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class TaskFolder:
-    """One task with its data."""
+    """One task with its data, shown under one of its variations if it has some."""
 
     task: Task
     path: Path
+    variation: Variation | None = None
 
     @classmethod
     def of(cls, task: Task, suite_dir: Path) -> TaskFolder:
@@ -128,6 +140,17 @@ class TaskFolder:
                 "task-missing", "this worker has no data of a task", f"{task.key}: {path.name}", hint
             )
         return cls(task, path)
+
+    def views(self) -> Iterator[TaskFolder]:
+        """The folder under every variation of its task, or as it is."""
+        if not self.task.vary:
+            yield self
+        for variation in self.task.vary:
+            yield replace(self, variation=variation)
+
+    def plain(self) -> TaskFolder:
+        """The folder as it lies there: no variation, no groups."""
+        return replace(self, variation=None, task=self.task.model_copy(update={"group_column": None}))
 
     def fault(self, code: str, message: str, place: str) -> PlatformFault:
         """A fault of something in this folder."""
@@ -152,27 +175,36 @@ class TaskFolder:
         return names
 
     def templates(self) -> tuple[str, ...]:
-        """The templates."""
-        return self.lines(TEMPLATES)
+        """The templates, each with `{c}` for the class: those of the variation, if it has its own."""
+        if self.variation is not None and self.variation.templates:
+            return self.variation.templates
+        found = self.lines(TEMPLATES)
+        for number, template in enumerate(found, start=1):
+            if BLANK not in template:
+                message = f"{template[:60]!r} in line {number} has no {BLANK} for the class"
+                raise self.fault("task-template-invalid", message, TEMPLATES)
+        return found
 
-    def samples(self, limit: int | None = None) -> Iterator[Sample]:
+    def samples(self, limit: int | None = None, *, split: str = TEST) -> Iterator[Sample]:
         """All samples in order, or the first `limit`; a number other than the suite says is a fault at the end."""
         count = 0
-        for shard in range(self._shards()):
-            for sample in self._shard(f"test/{shard}.tar"):
-                yield sample
+        for shard in range(self._shards(split)):
+            for sample in self._shard(f"{split}/{shard}.tar"):
+                yield replace(sample, variation=self.variation)
                 count += 1
                 if count == limit:
-                    return self._check_count(count)
-        return self._check_count(count)
+                    return self._check_count(count, split)
+        return self._check_count(count, split)
 
-    def _check_count(self, count: int) -> None:
-        if self.task.size is not None and count != self.task.size:
-            message = f"{count:,} samples, the suite says {self.task.size:,}"
-            raise self.fault("task-count", message, "test")
+    def _check_count(self, count: int, split: str) -> None:
+        size = self.task.size
+        if split == TRAIN:
+            size = self.task.probe.train_size if self.task.probe else None
+        if size is not None and count != size:
+            raise self.fault("task-count", f"{count:,} samples, the suite says {size:,}", split)
 
-    def _shards(self) -> int:
-        name = "test/nshards.txt"
+    def _shards(self, split: str) -> int:
+        name = f"{split}/nshards.txt"
         text = self.lines(name)[0]
         if not (text.isascii() and text.isdigit()):
             raise self.fault("task-file-invalid", f"{text[:40]!r} is not a number of shards", name)

@@ -27,13 +27,18 @@ class Block:
     rank: npt.NDArray[np.int64] | int = -1
     value: npt.NDArray[np.float64] | float = float("nan")
     group: Sequence[str] | str = ""
+    variation: str = ""
+    shots: int = -1
+    draw: int = -1
 
     def columns(self, task: str) -> dict[str, Any]:
         """All columns at full length."""
         n = self.item.size
-        numbers = {name: np.broadcast_to(getattr(self, name), n) for name in ("label", "prediction", "rank", "value")}
+        names = ("label", "prediction", "rank", "value", "shots", "draw")
+        numbers = {name: np.broadcast_to(getattr(self, name), n) for name in names}
+        texts = {"task": [task] * n, "part": [self.part] * n, "variation": [self.variation] * n}
         group = [self.group] * n if isinstance(self.group, str) else list(self.group)
-        return {"task": [task] * n, "item": self.item, "part": [self.part] * n, **numbers, "group": group}
+        return {"item": self.item, **texts, **numbers, "group": group}
 
 
 @dataclass

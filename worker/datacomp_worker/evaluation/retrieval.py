@@ -28,7 +28,7 @@ class Captioned:
     @classmethod
     def of(cls, sample: Sample) -> Captioned:
         """Read a sample: one caption a line; `PlatformFault` when it has none."""
-        captions = tuple(sample.text("txt").splitlines())
+        captions = tuple(map(sample.worded, sample.text("txt").splitlines()))
         if not captions:
             raise sample.fault("task-sample-incomplete", "the sample has no caption")
         return cls(sample.picture(), captions)

@@ -38,7 +38,7 @@ class Riddle:
         if not right or not set(right) <= set(range(len(candidates))):
             message = f"associations {right} do not name some of candidates 0 to {len(candidates) - 1}"
             raise sample.fault("task-sample-invalid", message)
-        return cls(prompt(cue), candidates, frozenset(right))
+        return cls(sample.worded(prompt(cue)), candidates, frozenset(right))
 
     def jaccard(self, scores: torch.Tensor) -> float:
         """Jaccard index between the right candidates and as many of the best scored."""

@@ -21,7 +21,7 @@ from datacomp.pool.pool import METADATA, SHARDS
 from datacomp.problems import BadInput
 
 Report = Callable[[str, float], None]
-FORMAT = 1
+FORMAT = 2
 """Goes up when the same seed gives another world."""
 TRUTH = "truth.parquet"
 MARKER = "world.json"
@@ -84,13 +84,23 @@ def _make_room(directory: Path, suite_dir: Path) -> None:
 
 def _generate(directory: Path, suite_dir: Path, pairs: int, seed: int, report: Report) -> int:
     """Suite, reference models, pool: in this order, each from random numbers of its own."""
-    from datacomp_worker.world import corpus, handwriting, pictures, pool_files, reference, suite_files, tasks
+    from datacomp_worker.world import (
+        corpus,
+        handwriting,
+        pictures,
+        pool_files,
+        reference,
+        side_tasks,
+        suite_files,
+        tasks,
+    )
 
-    for_suite, for_reference, for_corpus, for_images, for_files = np.random.default_rng(seed).spawn(5)
+    for_suite, for_reference, for_corpus, for_images, for_files, for_sides = np.random.default_rng(seed).spawn(6)
     report("evaluation suite", 0.0)
     writing = handwriting.load()
     plans = tasks.plan(writing.suite, for_suite)
     suite = suite_files.write_suite(suite_dir, plans, writing.images, for_suite, _within(report, 0.0, 0.2))
+    suite_files.write_side_tasks(suite_dir, side_tasks.plan(for_sides), writing.images, for_sides)
     report("reference models", 0.2)
     models = reference.train_all(writing, seed, for_reference, _within(report, 0.2, 0.45))
     shown = np.stack([pictures.decode(pictures.encode_as("png", canvas), reference.SIDE) for canvas in suite.canvases])

@@ -22,6 +22,7 @@ from datacomp_worker.world.pictures import encode_as
 from datacomp_worker.world.pool_files import add
 from datacomp_worker.world.render import Floats, Pixels, render
 from datacomp_worker.world.scenes import Scene
+from datacomp_worker.world.side_tasks import Pictures, Probe, Side
 from datacomp_worker.world.tasks import Association, Classification, Plan, Retrieval
 
 
@@ -46,19 +47,44 @@ def write_suite(
     for number, plan in enumerate(plans):
         report(f"evaluation suite: {plan.key}", number / len(plans))
         folder = directory / task_folder(plan.key)
-        (folder / "test").mkdir(parents=True, exist_ok=True)
-        (folder / "test" / "nshards.txt").write_text("1\n")
         flat = [s for part in plan.scenes for s in part] if isinstance(plan, Association) else plan.scenes
         drawn = render(flat, handwriting, rng)
-        with tarfile.open(folder / "test" / "0.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in _members(plan, drawn):
-                add(tar, name, data)
+        _write_tar(folder / "test", _members(plan, drawn))
         _write_texts(folder, plan)
         if not isinstance(plan, Association):
             canvases.append(drawn)
             scenes += flat
             names += [f"{plan.key}/{item}" for item in range(len(flat))]
     return SuitePictures(np.concatenate(canvases), scenes, names)
+
+
+def write_side_tasks(directory: Path, plans: list[Side], handwriting: Floats, rng: np.random.Generator) -> None:
+    """Draw and write the tasks that stand beside the average; no picture of theirs leaks into a crawl."""
+    for plan in plans:
+        folder = directory / task_folder(plan.key)
+        if isinstance(plan, Probe):
+            parts = {"train": plan.train, "test": plan.test}
+        else:
+            parts = {"test": Pictures(plan.labels, plan.scenes)}
+        for split, part in parts.items():
+            drawn = part.canvases if part.canvases is not None else render(part.scenes, handwriting, rng)
+            _write_tar(folder / split, _labelled(plan.extension, drawn, part.labels))
+        _write_texts(folder, plan)
+
+
+def _write_tar(folder: Path, members: Iterator[tuple[str, bytes]]) -> None:
+    """One shard and the number of shards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "nshards.txt").write_text("1\n")
+    with tarfile.open(folder / "0.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            add(tar, name, data)
+
+
+def _labelled(extension: str, drawn: Pixels, labels: list[int]) -> Iterator[tuple[str, bytes]]:
+    for item, (canvas, label) in enumerate(zip(drawn, labels, strict=True)):
+        yield f"s{item:07d}.{extension}", encode_as(extension, canvas)
+        yield f"s{item:07d}.cls", str(label).encode()
 
 
 def write_eval_features(directory: Path, embeddings: Mapping[str, Floats]) -> None:
@@ -73,8 +99,10 @@ def task_folder(key: str) -> str:
     return f"wds_{key.replace('/', '-')}_test"
 
 
-def _write_texts(folder: Path, plan: Plan) -> None:
-    if isinstance(plan, Classification):
+def _write_texts(folder: Path, plan: Plan | Side) -> None:
+    if isinstance(plan, Probe):
+        (folder / "classnames.txt").write_text("".join(f"{name}\n" for name in plan.classnames))
+    elif isinstance(plan, Classification):
         (folder / "classnames.txt").write_text("".join(f"{name}\n" for name in plan.classnames))
         (folder / "zeroshot_classification_templates.txt").write_text("".join(f"{t}\n" for t in plan.templates))
     else:

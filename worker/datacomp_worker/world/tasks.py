@@ -100,7 +100,7 @@ def objects(
     key: str, each: int, rng: np.random.Generator, effect: Effect = Effect.PLAIN, extension: str = "jpg"
 ) -> Classification:
     """Shape and colour of 64, `each` pictures a class."""
-    labels = _shuffled((each,) * len(OBJECTS), rng)
+    labels = shuffled((each,) * len(OBJECTS), rng)
     found = [scene(rng, shape=label // 8, colour=label % 8, effect=effect) for label in labels]
     templates = OBJECT_TEMPLATES if effect != Effect.SKETCH else ("a sketch of a {c}", "an outline of a {c}")
     return Classification(key, OBJECTS, templates, found, labels, extension)
@@ -110,19 +110,19 @@ def shapes(
     key: str, counts: tuple[int, ...], rng: np.random.Generator, effect: Effect = Effect.PLAIN
 ) -> Classification:
     """Shape of 8, colours at random, so many pictures of each."""
-    labels = _shuffled(counts, rng)
+    labels = shuffled(counts, rng)
     found = [scene(rng, shape=label, effect=effect) for label in labels]
     return Classification(key, SHAPES, ("a photo of a {c}", "a picture of a {c}", "the shape is a {c}"), found, labels)
 
 
 def _colours(rng: np.random.Generator) -> Classification:
-    labels = _shuffled((40,) * len(COLOURS), rng)
+    labels = shuffled((40,) * len(COLOURS), rng)
     templates = tuple(f"a photo of a {{c}} {shape}" for shape in SHAPES)
     return Classification("tiny/colours", COLOURS, templates, [scene(rng, colour=label) for label in labels], labels)
 
 
 def _counting(rng: np.random.Generator) -> Classification:
-    labels = _shuffled((80,) * 4, rng)
+    labels = shuffled((80,) * 4, rng)
     found = [scene(rng, count=label + 1) for label in labels]
     names = tuple(NUMBERS[1:5])
     return Classification("tiny/counting", names, _each("a photo of {{c}} {} shapes", COLOURS), found, labels)
@@ -130,7 +130,7 @@ def _counting(rng: np.random.Generator) -> Classification:
 
 def _digits(digits: Digits, rng: np.random.Generator) -> Classification:
     by_value: list[list[int]] = [[image for image, value in digits if value == wanted] for wanted in range(10)]
-    labels = _shuffled((40,) * 10, rng)
+    labels = shuffled((40,) * 10, rng)
     found = [
         scene(rng, digit=label, handwriting=by_value[label][int(rng.integers(len(by_value[label])))])
         for label in labels
@@ -140,7 +140,7 @@ def _digits(digits: Digits, rng: np.random.Generator) -> Classification:
 
 
 def _backgrounds(rng: np.random.Generator) -> Classification:
-    labels = _shuffled((60,) * len(BACKGROUNDS), rng)
+    labels = shuffled((60,) * len(BACKGROUNDS), rng)
     found = [scene(rng, background=label) for label in labels]
     return Classification(
         "tiny/backgrounds", BACKGROUNDS, _each("a photo of a {} on a {{c}} background", OBJECTS[::9]), found, labels
@@ -148,21 +148,21 @@ def _backgrounds(rng: np.random.Generator) -> Classification:
 
 
 def _places(rng: np.random.Generator) -> Classification:
-    labels = _shuffled((80,) * 4, rng)
+    labels = shuffled((80,) * 4, rng)
     names = tuple(captions.where(place) for place in range(1, 5))
     found = [scene(rng, place=label + 1) for label in labels]
     return Classification("tiny/places", names, _each("a photo of a {} {{c}}", OBJECTS[::9]), found, labels)
 
 
 def _sizes(rng: np.random.Generator) -> Classification:
-    labels = _shuffled((150,) * 2, rng)
+    labels = shuffled((150,) * 2, rng)
     found = [scene(rng, size=label + 1) for label in labels]
     return Classification("tiny/sizes", SIZES[1:], _each("a photo of a {{c}} {}", OBJECTS[::9]), found, labels)
 
 
 def _shapes_by_background(rng: np.random.Generator) -> Classification:
     """Groups are the four backgrounds; every group has every shape equally often."""
-    labels = _shuffled((40,) * len(SHAPES), rng)
+    labels = shuffled((40,) * len(SHAPES), rng)
     seen = np.zeros(len(SHAPES), int)
     groups = []
     for label in labels:
@@ -224,7 +224,7 @@ def _each(template: str, words: Iterable[str]) -> tuple[str, ...]:
     return tuple(template.format(word) for word in words)
 
 
-def _shuffled(counts: tuple[int, ...], rng: np.random.Generator) -> list[int]:
+def shuffled(counts: tuple[int, ...], rng: np.random.Generator) -> list[int]:
     """Labels, each so often, in random order."""
     labels: npt.NDArray[np.int64] = np.repeat(np.arange(len(counts)), counts)
     return [int(label) for label in rng.permutation(labels)]
