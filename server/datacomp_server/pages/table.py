@@ -18,6 +18,9 @@ GROUP_LABELS = {
     "worst-group": "Worst group",
     "worst_group": "Worst group",
     "other": "Other",
+    "probe-near": "Probes, near",
+    "probe-far": "Probes, far",
+    "varied": "Varied",
 }
 
 
