@@ -212,7 +212,6 @@ def plan(home: Path, resume: Path, identity: str) -> Plan:
         shards=home,
         workdir=home,
         device="cpu",
-        gpus=0,
         resume=resume,
         identity=identity,
         parent=os.getpid(),

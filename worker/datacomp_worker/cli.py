@@ -24,12 +24,25 @@ def worker(
     from datacomp.logs import log_to
     from datacomp_worker.app import serve
     from datacomp_worker.pipeline import run_context
-    from datacomp_worker.settings import WorkerSettings
+    from datacomp_worker.settings import TrainSettings, WorkerSettings
 
     names = tuple(queue.strip() for queue in queues.split(",") if queue.strip())
+    TrainSettings()  # what is wrong there is said now, not when the first training comes
     settings = WorkerSettings(**({"worker_name": name} if name else {}))  # type: ignore[arg-type]
     log_to(sys.stderr, settings.log_format, settings.log_level, run_context)
     serve(settings, names)
+
+
+@commands.command("train-host")
+def train_host() -> None:
+    """Lend this host to the trainings of a worker that launches on `hosts` (setting: DATACOMP_SCRATCH_DIR)."""
+    from datacomp.logs import log_to
+    from datacomp_worker.settings import ScratchSettings
+    from datacomp_worker.training.host import serve
+
+    settings = ScratchSettings()
+    log_to(sys.stderr, settings.log_format, settings.log_level, dict)
+    serve(settings.scratch)
 
 
 @pool_commands.command()

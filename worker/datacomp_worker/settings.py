@@ -25,33 +25,64 @@ class CacheSettings(BaseSettings):
     now is made even beyond it, as far as the disk goes."""
 
 
-class WorkerSettings(BaseSettings):
-    """Where the server, the broker, the pools and the suites are. A worker holds no database credentials."""
+class ScratchSettings(BaseSettings):
+    """Where a host works, and how it logs."""
 
     model_config = SettingsConfigDict(env_prefix="DATACOMP_", extra="ignore")
 
-    server_url: str = "http://127.0.0.1:8000"
-    worker_token: SecretStr
-    worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     data_dir: Path = Path("datacomp-data")
-    pools_dir: Path | None = None
-    """Holds one folder per pool, by name. Default: `<data_dir>/pools`."""
-    suites_dir: Path | None = None
-    """Holds one folder per suite name with the `wds_*` folders. Default: `<data_dir>/suites`."""
     scratch_dir: Path | None = None
-    """Fast local disk for workspaces and caches. Default: `<data_dir>/scratch`."""
-    broker_url: str = "filesystem://"
-    broker_dir: Path | None = None
-    """Folder of the file-system broker. Default: `<data_dir>/broker`."""
+    """Fast local disk for workspaces and caches; one that all hosts share where several train together. Default:
+    `<data_dir>/scratch`."""
     log_format: LogFormat = LogFormat.TEXT
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    hello_seconds: float = 2.0
-    """How often this worker says that it is alive."""
 
     @cached_property
     def scratch(self) -> Path:
         """The scratch directory."""
         return self.scratch_dir or self.data_dir / "scratch"
+
+
+class TrainSettings(BaseSettings):
+    """Who trains, and how long it may stand still. See docs/training.md."""
+
+    model_config = SettingsConfigDict(env_prefix="DATACOMP_TRAIN_", extra="ignore")
+
+    launcher: Literal["local", "hosts", "slurm"] = "local"
+    """`local`: this host's GPUs. `hosts`: also those of hosts that run `datacomp train-host`. `slurm`: a Slurm job."""
+    hosts: int = Field(1, ge=1)
+    """Hosts in all."""
+    processes: int | None = Field(None, ge=1)
+    """Processes on each. Default: one for every GPU of this host, one where there is none."""
+    device: Literal["cpu", "cuda"] | None = None
+    """What they compute on. Default: what this host has."""
+    rendezvous: str = ""
+    """`host:port` at which other hosts reach this one; needed by `hosts`."""
+    accumulation: int = Field(1, ge=1)
+    """Parts of a rank's share of the batch to begin with. More are taken when memory runs out."""
+    stall_seconds: float = Field(1800, ge=0)
+    """A training that shows no progress for so long is ended and tried again; 0 never ends one."""
+    slurm: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """What submitit is told, as JSON: `{"slurm_partition": "gpu", "timeout_min": 2880}`."""
+    slurm_cluster: Literal["slurm", "local"] = "slurm"
+    """`local` runs the job on this host without Slurm, to try the road out."""
+
+
+class WorkerSettings(ScratchSettings):
+    """Where the server, the broker, the pools and the suites are. A worker holds no database credentials."""
+
+    server_url: str = "http://127.0.0.1:8000"
+    worker_token: SecretStr
+    worker_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    pools_dir: Path | None = None
+    """Holds one folder per pool, by name. Default: `<data_dir>/pools`."""
+    suites_dir: Path | None = None
+    """Holds one folder per suite name with the `wds_*` folders. Default: `<data_dir>/suites`."""
+    broker_url: str = "filesystem://"
+    broker_dir: Path | None = None
+    """Folder of the file-system broker. Default: `<data_dir>/broker`."""
+    hello_seconds: float = 2.0
+    """How often this worker says that it is alive."""
 
     @cached_property
     def broker(self) -> Path:

@@ -171,6 +171,10 @@ class SubsetResult(Message):
     """0 where the site holds no images: then all samples count, and the host that trains drops what it lacks."""
     subset_digest: Digest
     """Digest of the sorted uid array that is trained on (little-endian u8,u8 bytes)."""
+    pool_digest: Digest | None = None
+    """Of the pool that it was taken from."""
+    removed_uids: list[str] = Field(default_factory=list)
+    """The uids that `removed` counts, sorted, so that others can leave the same ones out."""
 
 
 class TrainResult(Message):
@@ -182,6 +186,10 @@ class TrainResult(Message):
     device: str
     threads: int | None
     precision: str
+    processes: int = 1
+    """Ranks that shared every batch."""
+    accumulation: int = 1
+    """Parts in which each of them worked its share off, because memory was short of it."""
     resumed_from: int
     """Checkpoint (epoch) that this attempt continued from; 0 for a fresh start."""
     scale_digest: Digest

@@ -19,10 +19,11 @@ from datacomp.suite import Task
 from datacomp.uids import Uids
 from datacomp_worker.stages.base import Reporter
 from datacomp_worker.subsets import Selection, SubsetShards, select
+from datacomp_worker.training.crew import Crew
 from datacomp_worker.training.events import Plan
 from datacomp_worker.training.models import read_checkpoint, register_models, require_architecture, weights_of
 from datacomp_worker.training.recipe import recipe_digest, samples_seen
-from datacomp_worker.training.supervise import run_child
+from datacomp_worker.training.supervise import STALL_SECONDS, run_child
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +86,8 @@ class Trained:
     weights_digest: str
     recipe_digest: str
     samples_seen: int
+    accumulation: int
+    """Parts in which every rank worked its share of a batch off."""
     resumed_from: int
     """Epochs taken over from an earlier attempt."""
     loss_curve: tuple[tuple[int, float], ...]
@@ -100,7 +103,10 @@ def train(
     workdir: Path,
     report: Reporter,
     device: str = "cpu",
-    gpus: int = 0,
+    crew: Crew | None = None,
+    accumulation: int = 1,
+    stall_seconds: float = STALL_SECONDS,
+    calls: Path | None = None,
     resume: Path | None = None,
 ) -> Trained:
     """Train the scale's architecture on a selection with `open_clip_train` in a child process.
@@ -113,21 +119,24 @@ def train(
     plan = Plan(
         scale=scale,
         seed=seed,
-        shards=shards.directory,
-        workdir=workdir,
+        shards=shards.directory.absolute(),
+        workdir=workdir.absolute(),
         device=device,
-        gpus=gpus,
+        crew=crew or Crew(),
+        accumulation=accumulation,
+        calls=calls and calls.absolute(),
         resume=resume,
         identity=identity,
         parent=os.getpid(),
     )
-    outcome = run_child(plan, report)
+    outcome = run_child(plan, report, stall_seconds=stall_seconds)
     finished = outcome.finished
     return Trained(
         checkpoint=finished.file,
         weights_digest=finished.weights_digest,
         recipe_digest=recipe,
         samples_seen=samples_seen(scale),
+        accumulation=outcome.accumulation,
         resumed_from=outcome.resumed_from,
         loss_curve=tuple(finished.curve),
     )

@@ -11,8 +11,11 @@ from pydantic import Field, TypeAdapter
 from datacomp.messages import Digest, Message
 from datacomp.problems import Problem
 from datacomp.scales import Scale
+from datacomp_worker.training.crew import Crew
 
 EVENTS_FILE = "events.jsonl"
+OUT_OF_MEMORY = "training-out-of-memory"
+"""Code of the failure that smaller parts of a batch may mend."""
 
 
 class Plan(Message):
@@ -24,7 +27,11 @@ class Plan(Message):
     """Folder of subset shards."""
     workdir: Path
     device: str
-    gpus: int
+    crew: Crew = Crew()
+    accumulation: int = 1
+    """Parts in which every rank works its share of a batch off."""
+    calls: Path | None = None
+    """Where further hosts look for trainings that want them."""
     resume: Path | None
     """A checkpoint of an earlier attempt."""
     identity: Digest
@@ -55,6 +62,8 @@ class Step(Message):
     loss: float
     samples_per_second: float
     learning_rate: float
+    data_wait: float = 0.0
+    """Share of the time since the event before that was spent waiting for data."""
 
 
 class Checkpoint(Message):

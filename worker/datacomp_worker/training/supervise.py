@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -17,8 +18,22 @@ from pathlib import Path
 from datacomp.messages import Progress
 from datacomp.problems import BadInput, DatacompError, PlatformFault
 from datacomp_worker.stages.base import Reporter
-from datacomp_worker.training.events import EVENTS_FILE, Checkpoint, Failed, Finished, Plan, Started, Step, parse
-from datacomp_worker.training.recipe import samples_seen
+from datacomp_worker.training.agents import FOREIGN
+from datacomp_worker.training.events import (
+    EVENTS_FILE,
+    OUT_OF_MEMORY,
+    Checkpoint,
+    Failed,
+    Finished,
+    Plan,
+    Started,
+    Step,
+    parse,
+)
+from datacomp_worker.training.pulse import Leash, StallWatch
+from datacomp_worker.training.recipe import finer, samples_seen
+
+logger = logging.getLogger(__name__)
 
 CHILD = "datacomp_worker.training.child"
 """The child's program, run with `python -m`."""
@@ -26,6 +41,13 @@ POLL_SECONDS = 0.1
 LOG_FILE = "training.log"
 TAIL = 20
 """Lines of log that a failure carries."""
+STALL_SECONDS = 1800.0
+"""Without a sign of progress for so long, a training is ended."""
+CANCEL_SECONDS = 20.0
+"""How long a child that has a Slurm job may take to cancel it."""
+LATE_SECONDS = 60.0
+"""How late a disk that hosts share may show what another host wrote."""
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
 @dataclass
@@ -34,26 +56,56 @@ class Outcome:
 
     finished: Finished
     resumed_from: int
+    accumulation: int = 1
+    """Parts of a rank's share of the batch that memory had room for."""
 
 
-def run_child(plan: Plan, report: Reporter) -> Outcome:
+def run_child(plan: Plan, report: Reporter, *, stall_seconds: float = STALL_SECONDS) -> Outcome:
     """Train in a child process. `Cancelled` from the reporter kills it; so does the end of this process.
 
-    `BadInput` (`training-diverged`) or `PlatformFault` (`training-killed`, `training-out-of-memory`, ...).
+    When memory is short of the batch, it is started again with gradients accumulated over smaller parts, until they
+    fit. `BadInput` (`training-diverged`) or `PlatformFault` (`training-killed`, `training-out-of-memory`,
+    `training-stalled`, ...).
     """
     plan.workdir.mkdir(parents=True, exist_ok=True)
+    resumed_from: int | None = None
+    while True:
+        follower = _Follower(plan, report, StallWatch(plan.workdir, stall_seconds))
+        try:
+            outcome = _follow(plan, follower)
+        except PlatformFault as fault:
+            parts = finer(plan.scale, plan.crew.size, plan.accumulation)
+            if fault.problems[0].code != OUT_OF_MEMORY or parts is None:
+                raise
+            resumed_from = follower.resumed_from if resumed_from is None else resumed_from
+            message = f"{fault.problems[0].message}: trying again, each rank's share of a batch in {parts} parts"
+            logger.warning("%s", message)
+            report.log(message + "\n")
+            plan = plan.model_copy(update={"accumulation": parts})
+        else:
+            outcome.resumed_from = outcome.resumed_from if resumed_from is None else resumed_from
+            return outcome
+
+
+def _follow(plan: Plan, follower: _Follower) -> Outcome:
     with ThreadPoolExecutor(1, "store-checkpoint") as stores, _child(plan) as process:
-        follower = _Follower(plan, report, stores)
+        follower.stores = stores
         while process.poll() is None:
             follower.look()
             time.sleep(POLL_SECONDS)
         follower.look()
+        late = time.monotonic() + LATE_SECONDS * (plan.crew.launcher != "local")
+        while process.returncode == 0 and not follower.told and time.monotonic() < late:
+            follower.look()
+            time.sleep(POLL_SECONDS)
         follower.wait_for_stores()
         return follower.outcome(process.returncode)
 
 
 @contextmanager
 def _child(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
+    (plan.workdir / EVENTS_FILE).unlink(missing_ok=True)
+    StallWatch.clear(plan.workdir)
     plan_file = plan.workdir / "plan.json"
     plan_file.write_text(plan.model_dump_json(indent=1))
     command = [sys.executable, "-m", CHILD, str(plan_file)]
@@ -69,15 +121,26 @@ def _child(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _end(process, plan)
+        Leash(plan.workdir).drop()
+
+
+def _end(process: subprocess.Popen[bytes], plan: Plan) -> None:
+    if process.poll() is None and plan.crew.launcher == "slurm":
+        process.terminate()
+        try:
+            process.wait(CANCEL_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.warning("the Slurm job could not be cancelled in time: it ends when it finds its leash gone")
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def child_environment(plan: Plan, environment: dict[str, str]) -> dict[str, str]:
     """The child's environment: no secrets of the worker, no downloads, and just the scale's threads."""
     kept = {name: value for name, value in environment.items() if not name.startswith("DATACOMP_")}
-    for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"):
+    for name in FOREIGN:
         kept.pop(name, None)
     kept |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     if plan.scale.threads is not None:
@@ -96,20 +159,24 @@ class _Follower:
 
     plan: Plan
     report: Reporter
-    stores: ThreadPoolExecutor
+    stall: StallWatch
+    stores: ThreadPoolExecutor | None = None
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
     _storing: list[Future[None]] = field(default_factory=list)
     _failed: Failed | None = None
     _finished: Finished | None = None
-    _resumed_from: int = 0
+    resumed_from: int = 0
 
     def __post_init__(self) -> None:
+        self._leash = Leash(self.plan.workdir)
         self._log = _Lines(self.plan.workdir / LOG_FILE)
         self._events = _Lines(self.plan.workdir / EVENTS_FILE)
 
     def look(self) -> None:
-        """Pass on what is new. Raises `Cancelled` when the run is no longer ours."""
+        """Pass on what is new. Raises `Cancelled` when the run is no longer ours, a fault when it stands still."""
         self.report.check()
+        self._leash.move()
+        self.stall.check()
         lines = [line.decode(errors="replace") for line in self._log.new()]
         if lines:
             self.tail.extend(lines)
@@ -123,14 +190,15 @@ class _Follower:
     def _take(self, line: bytes) -> None:
         match parse(line):
             case Started() as started:
-                self._resumed_from = started.epoch
+                self.resumed_from = started.epoch
                 self.report.progress(self._progress(started.epoch * samples_seen(self.plan.scale) / self._epochs))
             case Step() as step:
-                values = {"loss": step.loss, "learning_rate": step.learning_rate}
+                values = {"loss": step.loss, "learning_rate": step.learning_rate, "data_wait": step.data_wait}
                 self.report.progress(self._progress(step.samples, step.samples_per_second, values))
             case Checkpoint() as checkpoint if checkpoint.epoch < self._epochs:
                 # In a thread of its own: a large file must not keep us from noticing that the run is cancelled.
-                self._storing.append(self.stores.submit(self.report.store, checkpoint.file.name, checkpoint.file))
+                if self.stores is not None:
+                    self._storing.append(self.stores.submit(self.report.store, checkpoint.file.name, checkpoint.file))
             case Finished() as finished:
                 self._finished = finished
             case Failed() as failed:
@@ -150,17 +218,22 @@ class _Follower:
             self.look()
             time.sleep(POLL_SECONDS)
 
+    @property
+    def told(self) -> bool:
+        """Whether the child has said how it ended."""
+        return self._finished is not None or self._failed is not None
+
     def outcome(self, status: int) -> Outcome:
         """What came of it, by exit status and events."""
         if self._failed is not None:
             raise (PlatformFault if self._failed.ours else BadInput)(self._failed.problem)
         if status == 0 and self._finished is not None:
-            return Outcome(self._finished, self._resumed_from)
+            return Outcome(self._finished, self.resumed_from, self.plan.accumulation)
         raise self._unexplained(status)
 
     def _unexplained(self, status: int) -> DatacompError:
         last = next((line.strip() for line in reversed(self.tail) if line.strip()), "it left no log")
-        if status == -signal.SIGKILL:
+        if status in KILLED:
             hint = "most often the kernel did it for want of memory: see the host's log; the run is tried again"
             return PlatformFault.of("training-killed", f"the training process was killed; last line: {last}", hint=hint)
         if status < 0:

@@ -51,6 +51,9 @@ def place_resume(plan: Plan) -> int:
 
     One that is damaged, or of another run, is left aside: starting afresh always ends well.
     """
+    latest = plan.checkpoints / LATEST
+    if latest.exists():  # this attempt's own: it has been started again with smaller parts of a batch
+        return int(read_checkpoint(latest)["epoch"])
     if plan.resume is None:
         return 0
     try:
@@ -61,5 +64,5 @@ def place_resume(plan: Plan) -> int:
         logging.warning("training starts afresh: %s", fault)
         return 0
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(plan.resume, plan.checkpoints / LATEST)
+    shutil.copyfile(plan.resume, latest)
     return int(checkpoint["epoch"])
