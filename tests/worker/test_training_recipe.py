@@ -9,6 +9,7 @@ from open_clip_train.params import parse_args
 from datacomp.problems import PlatformFault
 from datacomp.scales import SCALES, rehearsal_of
 from datacomp_worker.training.recipe import (
+    finer,
     log_every,
     recipe_arguments,
     recipe_digest,
@@ -53,6 +54,62 @@ def test_the_trainer_reads_the_originals_recipe(name: str) -> None:
     assert args.log_every_n_steps == 100
 
 
+def named(arguments: list[str]) -> dict[str, str | None]:
+    """Arguments by name; a flag's value is None."""
+    found: dict[str, str | None] = {}
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument
+            found[name] = None
+        else:
+            found[name] = argument
+    return found
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("name", ORIGINAL)
+def test_the_arguments_are_the_originals_one_by_one(name: str, accumulation: int) -> None:
+    model, samples, batch, lr, warmup, _ = ORIGINAL[name]
+    original = {
+        "--save-frequency": "0",
+        "--ddp-static-graph": None,
+        "--local-loss": None,
+        "--gather-with-grad": None,
+        "--grad-checkpointing": None,
+        "--train-data": "/s/{00000000..00000003}.tar",
+        "--train-num-samples": str(samples),
+        "--warmup": str(warmup),
+        "--dataset-type": "webdataset",
+        "--precision": "amp",
+        "--workers": "4",
+        "--model": model,
+        "--batch-size": str(batch // accumulation),
+        "--epochs": "5",
+        "--lr": str(lr),
+        "--logs": "/logs",
+        "--name": "run",
+        "--seed": "0",
+        "--accum-freq": str(accumulation),
+        "--log-every-n-steps": "100",
+        "--save-most-recent": None,
+        "--resume": "latest",
+        "--dataset-resampled": None,
+        **({"--beta2": "0.95"} if name == "xlarge" else {}),
+    }
+    how = {"shards": original["--train-data"], "logs": Path("/logs"), "device": "cuda", "world_size": 8}
+    ours = named(trainer_arguments(SCALES[name], 0, **how, accumulation=accumulation))
+    # The trainer's default device, and its default beta2 for vision transformers, are named.
+    assert ours.pop("--device") == "cuda"
+    if name in {"medium", "large"}:
+        assert ours.pop("--beta2") == "0.98"
+    if (
+        name == "xlarge" and accumulation > 1
+    ):  # its epoch is no whole number of batches: what the trainer would drop is kept
+        assert ours.pop("--train-num-samples") == str(-(-samples // 90_112) * 90_112)
+        del original["--train-num-samples"]
+    assert ours == original
+
+
 @pytest.mark.parametrize("name", ORIGINAL)
 def test_everything_else_stays_at_the_trainers_defaults(name: str) -> None:
     args, defaults = vars(parsed(name)), vars(parse_args(["--model", SCALES[name].model]))
@@ -91,6 +148,15 @@ def test_a_rehearsal_is_the_same_model_and_flags_in_four_small_steps() -> None:
 def test_a_batch_that_the_gpus_cannot_share_is_refused() -> None:
     with pytest.raises(PlatformFault, match="4,096 cannot be shared by 3 GPUs"):
         recipe_arguments(SCALES["medium"], 3)
+
+
+def test_memory_is_met_with_parts_that_divide_a_share_of_the_batch() -> None:
+    assert [finer(SCALES["medium"], 8, parts) for parts in (1, 2, 256, 512)] == [2, 4, 512, None]
+    assert finer(SCALES["xlarge"], 8, 4) == 8
+    assert finer(replace(SCALES["tiny"], batch_size=18), 2, 1) == 3
+    with pytest.raises(PlatformFault, match="by 8 GPUs in 3 parts each"):
+        recipe_arguments(SCALES["medium"], 8, 3)
+    assert parse_args(recipe_arguments(SCALES["medium"], 8, 4)).batch_size == 128
 
 
 def test_the_whole_batches_of_all_epochs_are_seen() -> None:
