@@ -22,6 +22,8 @@ from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
 from datacomp_server.operation.console import add_operation_commands
 from datacomp_server.operation.logs import log_as_set
+from datacomp_server.published.console import add_published_commands
+from datacomp_server.published.service import PublishedService
 from datacomp_server.runs.commands import add_run_commands
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.startup import open_platform
@@ -143,6 +145,7 @@ def apply_boards(
     if not check:
         with _database(settings) as database, database.write() as session:
             BoardService(session).apply(plans)
+            PublishedService(session).load_default()
             Audit(session, settings).note(
                 Act.BOARDS_APPLIED, actor=None, about=settings.boards_file.name, count=len(plans)
             )
@@ -168,3 +171,4 @@ def _accounts() -> Iterator[AccountService]:
 
 add_operation_commands(admin, _database)
 add_run_commands(admin, _database)
+add_published_commands(admin, _database)

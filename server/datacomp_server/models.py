@@ -9,6 +9,7 @@ from datacomp_server.boards.removals import RemovedUid
 from datacomp_server.database import Base
 from datacomp_server.leaderboard.models import RankChange, Ranking, RankSweep, Score, SeedScore
 from datacomp_server.notices.models import Notice, NoticeKind, Webhook
+from datacomp_server.published.models import PublishedScore
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
 from datacomp_server.submissions.models import Event, QuotaEntry, StoredFile, Submission
 from datacomp_server.uploads.models import UploadPiece
@@ -25,6 +26,7 @@ __all__ = [
     "Notice",
     "NoticeKind",
     "OutboxRow",
+    "PublishedScore",
     "QuotaEntry",
     "RankChange",
     "RankSweep",

@@ -50,6 +50,7 @@ class Act(StrEnum):
     SUBMISSION_WITHDRAWN = "submission-withdrawn"
     SUBMISSION_REQUEUED = "submission-requeued"
     BOARDS_APPLIED = "boards-applied"
+    PUBLISHED_IMPORTED = "published-imported"
     UIDS_REMOVED = "uids-removed"
     UIDS_RESTORED = "uids-restored"
 

@@ -1,0 +1,1 @@
+"""Rows of papers' tables: shown beside boards, marked, never ranked with what was run here."""
