@@ -8,14 +8,15 @@ of 50,000 items a matter of milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from datacomp.scoring import Records, task_values
+from datacomp.records import Records
+from datacomp.scoring import task_values
 from datacomp.statistics.intervals import LEVEL, RESAMPLES, Floats, Interval, normal_quantile, wilson
 from datacomp.statistics.sums import SUMS, Sums, Value
 from datacomp.suite import Metric, Suite, Task
@@ -51,54 +52,55 @@ def sampled(task: Task, records: Records, *, resamples: int = RESAMPLES, seed: i
     value = _value(task, records)
     if value is None:
         return None
-    sums = _sums(task, records, value)
-    if sums is None:
+    parts = _parts(task, records, value)
+    if not parts:
         ordered = _in_order(records)
         return _around(value, _fold_variance(lambda kept: _value(task, kept(ordered)), [ordered]))
-    if task.metric in HITS and sums.rows.shape[0] == records.item.size:
+    if task.metric in HITS and len(parts) == 1:
         return _of_interval(wilson(value * records.item.size, records.item.size))
-    return _of_draws(value, draws(sums.rows, sums.value, resamples, seed), sums.deciding)
+    found = _drawn(parts, resamples, seed)
+    variance = float(np.nanvar(found))
+    if not variance > 0:
+        deciding = parts[0].sums.deciding
+        return _of_interval(wilson(value * deciding, deciding))
+    return _of_draws(value, found)
 
 
 def paired(
     task: Task, first: Sequence[Records], second: Sequence[Records], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Sampled | None:
-    """The difference first - second of two entries' means over their seeds, on the same items.
+    """The difference second - first of two entries' means over their seeds, on the same items.
 
     The same items are drawn for all of them. None where they were not measured on the same items, or have no value.
     """
     every = [_in_order(records) for records in (*first, *second)]
     if not every or any(not same_items(every[0], other) for other in every[1:]):
         return None
-    weights = np.r_[np.full(len(first), 1 / len(first)), np.full(len(second), -1 / len(second))]
-    values = [_value(task, records) for records in every]
-    if any(value is None for value in values):
+    weights = np.r_[np.full(len(first), -1 / len(first)), np.full(len(second), 1 / len(second))]
+    values = [value for records in every if (value := _value(task, records)) is not None]
+    if len(values) < len(every):
         return None
-    value = float(weights @ np.array(values, np.float64))
-    parts = [_sums(task, records, found) for records, found in zip(every, values, strict=True) if found is not None]
-    whole = [part for part in parts if part is not None]
-    if len(whole) < len(every):
+    value = float(weights @ np.array(values))
+    parts = [
+        [Part(part.sums, part.weight * weight) for part in _parts(task, records, found)]
+        for records, found, weight in zip(every, values, weights, strict=True)
+    ]
+    if all(parts):
+        return _of_draws(value, _drawn([part for of_one in parts for part in of_one], resamples, seed))
 
-        def without(kept: Callable[[Records], Records]) -> float | None:
-            left = [_value(task, kept(records)) for records in every]
-            return None if None in left else float(weights @ np.array(left, np.float64))
+    def without(kept: Callable[[Records], Records]) -> float | None:
+        left = [_value(task, kept(records)) for records in every]
+        return None if None in left else float(weights @ np.array(left, np.float64))
 
-        return _around(value, _fold_variance(without, every))
-    found = _drawn_difference(whole, weights, resamples, seed)
-    lo, hi = np.nanpercentile(found, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Sampled(value, min(float(lo), value), max(float(hi), value), float(np.nanvar(found)))
+    return _around(value, _fold_variance(without, every))
 
 
-def _drawn_difference(parts: Sequence[Sums], weights: Floats, resamples: int, seed: int) -> Floats:
-    from scipy.sparse import hstack
+@dataclass(frozen=True)
+class Part:
+    """One condition of a task (a variation, a probe's training) and its weight in the task's value."""
 
-    ends = np.cumsum([0, *(part.rows.shape[1] for part in parts)])
-
-    def difference(drawn: Floats) -> Floats:
-        values = [part.value(drawn[:, a:b]) for part, a, b in zip(parts, ends, ends[1:], strict=False)]
-        return np.asarray(weights @ np.stack(values))
-
-    return draws(hstack([part.rows for part in parts]).tocsr(), difference, resamples, seed)
+    sums: Sums
+    weight: float
 
 
 def _value(task: Task, records: Records) -> float | None:
@@ -108,26 +110,49 @@ def _value(task: Task, records: Records) -> float | None:
     return found if found is not None and np.isfinite(found) else None
 
 
-def _sums(task: Task, records: Records, value: float) -> Sums | None:
-    """The task's value as a function of sums over items; None where it is not, as for parts that weigh alike."""
+def _parts(task: Task, records: Records, value: float) -> list[Part]:
+    """The task's value as a weighted sum of functions of sums over the same items; empty where it is none."""
     make = SUMS.get(task.metric) if task.metric is not None else None
     if make is None:
-        return None
-    sums = make(records)
-    if abs(float(sums.value(np.asarray(sums.rows.sum(axis=0)).reshape(1, -1))[0]) - value) > CLOSE:
-        return None
-    return sums if sums.rows.shape[0] != records.item.size else replace(sums, rows=_by_item(sums.rows, records.item))
+        return []
+    parts = [Part(make(found), weight) for found, weight in _conditions(_in_order(records))]
+    if len({part.sums.rows.shape[0] for part in parts}) > 1:
+        return []
+    whole = sum(part.weight * float(part.sums.value(_summed(part.sums.rows))[0]) for part in parts)
+    return parts if abs(whole - value) <= CLOSE else []
 
 
-def _by_item(rows: csr_matrix, item: npt.NDArray[np.int64]) -> csr_matrix:
-    """Contributions of whole items, which may have been asked several times: by variation, or by draw of a probe."""
-    from scipy.sparse import csr_matrix
+def _conditions(records: Records) -> Iterator[tuple[Records, float]]:
+    """The records of every condition under which items were asked: variations weigh alike, within them numbers of
+    shots, within those the draws of what a probe learnt from."""
+    names = np.unique(records.variation)
+    for name in names:
+        shown = records.where(records.variation == name)
+        counts = np.unique(shown.shots)
+        for shots in counts:
+            learnt = shown.where(shown.shots == shots)
+            drawn = np.unique(learnt.draw)
+            for draw in drawn:
+                yield learnt.where(learnt.draw == draw), 1 / (names.size * counts.size * drawn.size)
 
-    names, place = np.unique(item, return_inverse=True)
-    if names.size == item.size:
-        return rows
-    belongs = csr_matrix((np.ones(item.size), (place, np.arange(item.size))), shape=(names.size, item.size))
-    return belongs @ rows
+
+def _summed(rows: csr_matrix) -> Floats:
+    return np.asarray(rows.sum(axis=0), np.float64).reshape(1, -1)
+
+
+def _drawn(parts: Sequence[Part], resamples: int, seed: int) -> Floats:
+    """Values of the resamples, the same units drawn for all parts: shape (resamples,)."""
+    from scipy.sparse import hstack
+
+    ends = np.cumsum([0, *(part.sums.rows.shape[1] for part in parts)])
+
+    def value(drawn: Floats) -> Floats:
+        found = np.zeros(len(drawn))
+        for part, a, b in zip(parts, ends, ends[1:], strict=False):
+            found += part.weight * part.sums.value(drawn[:, a:b])
+        return found
+
+    return draws(hstack([part.sums.rows for part in parts]).tocsr(), value, resamples, seed)
 
 
 def draws(rows: csr_matrix, value: Value, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
@@ -144,17 +169,14 @@ def draws(rows: csr_matrix, value: Value, resamples: int = RESAMPLES, seed: int 
 
 
 def same_items(one: Records, other: Records) -> bool:
-    """Whether two tasks' records, both in the order of parts and items, tell of the same items."""
-    return bool(np.array_equal(one.item, other.item) and np.array_equal(one.part, other.part))
+    """Whether two tasks' records, both in order, tell of the same items under the same conditions."""
+    names = ("item", "part", "variation", "shots", "draw")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
 def _in_order(records: Records) -> Records:
-    order = np.lexsort((records.item, records.part))
-    return _only(records, order)
-
-
-def _only(records: Records, rows: npt.NDArray[Any]) -> Records:
-    return type(records)(**{name: column[rows] for name, column in vars(records).items()})
+    order = np.lexsort((records.item, records.part, records.draw, records.shots, records.variation))
+    return Records(**{name: column[order] for name, column in vars(records).items()})
 
 
 def _distinct(rows: csr_matrix) -> tuple[csr_matrix, npt.NDArray[np.int64]]:
@@ -171,13 +193,9 @@ def _of_interval(found: Interval) -> Sampled:
     return Sampled(found.value, found.lo, found.hi, deviation**2)
 
 
-def _of_draws(value: float, found: Floats, deciding: int) -> Sampled:
-    variance = float(np.nanvar(found))
-    if not variance > 0:
-        known = _of_interval(wilson(value * deciding, deciding))
-        return Sampled(value, known.lo, known.hi, known.variance)
+def _of_draws(value: float, found: Floats) -> Sampled:
     lo, hi = np.nanpercentile(found, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Sampled(value, min(float(lo), value), max(float(hi), value), variance)
+    return Sampled(value, min(float(lo), value), max(float(hi), value), float(np.nanvar(found)))
 
 
 # --- any other metric
@@ -193,7 +211,7 @@ def _fold_variance(value: Callable[[Callable[[Records], Records]], float | None]
     values = []
     for out in range(folds):
         gone = items[fold == out]
-        values.append(value(lambda records, gone=gone: _only(records, ~np.isin(records.item, gone))))  # type: ignore[misc]
+        values.append(value(lambda records, gone=gone: records.where(~np.isin(records.item, gone))))  # type: ignore[misc]
     found = np.array([np.nan if left is None else left for left in values])
     return float((folds - 1) / folds * ((found - found.mean()) ** 2).sum())
 

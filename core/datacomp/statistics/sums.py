@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from datacomp.scoring import IMAGE_TO_TEXT, LARGE, OTHER_GROUP, TEXT_TO_IMAGE, Records
+from datacomp.records import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Records
+from datacomp.scoring import LARGE, OTHER_GROUP
 from datacomp.statistics.intervals import Floats
 from datacomp.suite import Metric
 
