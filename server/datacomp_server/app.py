@@ -25,6 +25,7 @@ from datacomp_server.operation.metrics import CountRequests, RequestMetrics
 from datacomp_server.operation.metrics import router as metrics_router
 from datacomp_server.pages.endpoints import install_pages
 from datacomp_server.pages.reference import router as reference_router
+from datacomp_server.published.endpoints import router as published_router
 from datacomp_server.rates import Limiter, RateLimits
 from datacomp_server.requests import RequestContext
 from datacomp_server.runs.endpoints import queue_router
@@ -35,6 +36,7 @@ from datacomp_server.submissions.downloads import router as downloads_router
 from datacomp_server.submissions.endpoints import router as submissions_router
 from datacomp_server.submissions.events import Hub
 from datacomp_server.teams.endpoints import router as teams_router
+from datacomp_server.trends.endpoints import router as trends_router
 from datacomp_server.uploads.endpoints import router as uploads_router
 
 DESCRIPTION = """\
@@ -83,6 +85,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         uploads_router,
         downloads_router,
         leaderboard_router,
+        published_router,
+        trends_router,
         queue_router,
         worker_router,
         health_router,

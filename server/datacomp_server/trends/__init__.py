@@ -1,0 +1,1 @@
+"""Methods across scales: what boards of one track and suite tell together."""
