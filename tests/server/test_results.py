@@ -8,6 +8,7 @@ from server_site import ONLY_SQLITE, Site, codes, digest, uids
 
 from datacomp.digests import digest_json
 from datacomp.messages import ManifestOut, Stage
+from datacomp.messages.manifest import MANIFEST_FORMAT, Manifest
 from datacomp.scales import get_scale
 from datacomp_server.leaderboard.models import UNRANKED, Score, standing_of
 
@@ -137,6 +138,27 @@ def test_the_manifest_names_everything_by_digest(site: Site) -> None:
     seed = body["scores"]["seeds"][0]
     assert seed["records_digest"] == runs["evaluate"]["outputs"]["records.parquet"]["digest"]
     assert (body["scores"]["average"], seed["average"]) == (0.5, 0.5)
+    assert seed["tasks"] == {"mini/colours": 0.75, "mini/shift": 0.25, "mini/uncounted": 0.5}
+    read = Manifest.model_validate(body)
+    assert (read.format, read.digests.filter, read.digests.scale) == (
+        MANIFEST_FORMAT,
+        digest(content),
+        get_scale("tiny").digest,
+    )
+    assert read.digests.records == {"0": seed["records_digest"]}
+    assert read.digests.weights == {"0": runs["train"]["result"]["weights_digest"]}
+    assert read.digests.checkpoints == {"0": runs["train"]["outputs"]["checkpoint.pt"]["digest"]}
+    assert [(one.number, one.worker, one.state) for one in read.runs[2].attempts] == [(1, "worker-1", "done")]
+
+
+@ONLY_SQLITE
+def test_a_manifest_tells_who_did_the_work_that_was_taken_over(site: Site) -> None:
+    first, second = site.score("ada", uids(1)), site.submit("grace", uids(1))
+    reply = site.http.get(f"/api/submissions/{second.id}/manifest").json()["body"]
+    assert all(run["reused_from"] and run["attempts"][0]["worker"] == "worker-1" for run in reply["runs"])
+    theirs = site.http.get(f"/api/submissions/{first.id}/manifest").json()["body"]
+    same = ("pool", "filter", "subset", "scale", "recipe", "suite", "weights", "records")
+    assert [reply["digests"][name] for name in same] == [theirs["digests"][name] for name in same]
 
 
 @ONLY_SQLITE

@@ -39,6 +39,8 @@ def test_removed_samples_are_left_out_and_counted_with_their_repeats(pool: Pool,
     done = subset.run(job)
     assert isinstance(done.result, SubsetResult)
     assert done.result.removed == 4
+    assert done.result.removed_uids == sorted([hexes[2], hexes[30]])
+    assert done.result.pool_digest == pool.manifest.digest
     assert set(to_hex(read_subset(done.files[SUBSET_FILE]))) <= {hexes[41], hexes[59]}
 
 

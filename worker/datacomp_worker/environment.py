@@ -13,15 +13,21 @@ from datacomp_worker.devices import accelerator
 PACKAGES = {
     "datacomp": "datacomp",
     "numpy": "numpy",
+    "scipy": "scipy",
     "pyarrow": "pyarrow",
     "pillow": "pillow",
     "torch": "torch",
     "torchvision": "torchvision",
     "open_clip": "open_clip_torch",
+    "webdataset": "webdataset",
+    "scikit-learn": "scikit-learn",
+    "fasttext-predict": "fasttext-predict",
     "faiss-cpu": "faiss-cpu",
     "faiss-gpu": "faiss-gpu-cu12",
 }
 """Names in the manifest and the distributions behind them; one that is not installed is left out."""
+
+SIMD = ("amx_tile", "avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")
 
 
 @cache
@@ -32,7 +38,14 @@ def environment() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _cpu_model(),
         "cpus": str(os.cpu_count()),
+        "cpus_usable": str(len(os.sched_getaffinity(0))),
+        "simd": _simd(),
+        "memory_gib": str(round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)),
+        "device": accelerator()[0],
+        "gpu_count": str(accelerator()[1]),
     }
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        found["omp_num_threads"] = threads
     for name, distribution in PACKAGES.items():
         try:
             found[name] = version(distribution)
@@ -42,12 +55,22 @@ def environment() -> dict[str, str]:
 
 
 def _cpu_model() -> str:
+    return _cpuinfo("model name") or platform.processor() or "unknown"
+
+
+def _simd() -> str:
+    """The widest vector instructions that numerical libraries choose their kernels by."""
+    flags = {*_cpuinfo("flags").split(), *_cpuinfo("Features").split()}
+    return next((name for name in SIMD if name in flags), "unknown")
+
+
+def _cpuinfo(field: str) -> str:
+    """The first processor's entry; empty where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or "unknown")
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def _gpus() -> dict[str, str]:

@@ -63,6 +63,11 @@ class RunRepository:
         query = select(Run.submission_id).join(Attempt, Attempt.run_id == Run.id).where(Attempt.id == attempt_id)
         return self.session.scalar(query)
 
+    def attempts(self, run_ids: Sequence[str]) -> list[Attempt]:
+        """All attempts at some runs, in order."""
+        query = select(Attempt).where(Attempt.run_id.in_(run_ids)).order_by(Attempt.run_id, Attempt.fence)
+        return list(self.session.scalars(query))
+
     def open_attempts(self, run_ids: Sequence[str]) -> list[Attempt]:
         """Attempts in progress."""
         query = select(Attempt).where(Attempt.run_id.in_(run_ids), Attempt.state == AttemptState.OPEN)

@@ -146,8 +146,10 @@ class SubmissionService:
             )
         runs = self.runs.of_submission(submission.id)
         files = self.submissions.promoted([run.id for run in runs])
+        made = self.runs.attempts([run.reused_from or run.id for run in runs])
+        attempts = {run.id: [one for one in made if one.run_id == (run.reused_from or run.id)] for run in runs}
         seeds = self.scores.seed_scores(submission.id)
-        return build_manifest(submission, runs, files, score, seeds, hidden=_hidden(submission, viewer))
+        return build_manifest(submission, runs, files, attempts, score, seeds, hidden=_hidden(submission, viewer))
 
     def history(self, submission_id: str, last: int) -> list[EventOut]:
         """The history after an event's id, in order."""

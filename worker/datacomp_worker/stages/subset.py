@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datacomp.messages import REPORT_FILE, SUBSET_FILE, Progress, SubsetResult
 from datacomp.problems import BadInput
 from datacomp.scales import REHEARSAL_BATCH, REHEARSAL_STEPS
-from datacomp.uids import Uids, find, from_hex, read_subset, sort, write_subset
+from datacomp.uids import Uids, find, from_hex, read_subset, sort, to_hex, write_subset
 from datacomp_worker.settings import CacheSettings
 from datacomp_worker.shard_cache import ShardCache
 from datacomp_worker.stages.base import StageContext, StageOutput
@@ -28,7 +28,8 @@ def run(context: StageContext) -> StageOutput:
     """Drop what has no image here, write the rest as `subset.npy`, copy its samples into shards."""
     given = read_subset(context.input(SUBSET_FILE))
     uids = without_removed(given, context.job.removed)
-    if board_pool(context).manifest.tars:
+    pool = board_pool(context)
+    if pool.manifest.tars:
         with shards_of(context, uids) as (selection, shards):
             count = shards.shards
     else:
@@ -42,6 +43,8 @@ def run(context: StageContext) -> StageOutput:
         removed=int(given.size - uids.size),
         shards=count,
         subset_digest=selection.digest,
+        pool_digest=pool.manifest.digest,
+        removed_uids=_left_out(given, context.job.removed) if uids.size < given.size else [],
     )
     report = context.workspace / REPORT_FILE
     report.write_text(result.model_dump_json(indent=1))
@@ -58,6 +61,12 @@ def without_removed(uids: Uids, removed: list[str]) -> Uids:
     if not kept.size:
         raise BadInput.of("subset-removed", "every sample of the subset was removed from the pool on request")
     return kept
+
+
+def _left_out(uids: Uids, removed: list[str]) -> list[str]:
+    """Those of the removed uids that a sorted subset has."""
+    gone = sort(from_hex(removed))
+    return to_hex(gone[find(gone, uids) >= 0])
 
 
 @contextmanager

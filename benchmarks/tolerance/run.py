@@ -1,0 +1,113 @@
+"""How far results of the same selection lie apart: the same seed on other numbers of threads, and other seeds.
+
+.venv/bin/python benchmarks/tolerance/run.py --pool DIR [--suite DIR] [--seeds 3] [--threads 1,2] [--fraction 0.3]
+
+Trains the scale `tiny` on the pairs with the highest CLIP score of an ingested tiny world, once for every seed and
+number of threads, evaluates the tiny suite, and prints the largest difference between runs of one seed (what
+reproduction must allow for) and the standard deviation between seeds of one number of threads. The published tolerances
+in `core/datacomp/published/tolerance.json` come from here. One JSON line a run goes to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import stdev
+
+from datacomp.filtering import select
+from datacomp.messages import Progress
+from datacomp.pool import Pool
+from datacomp.scales import get_scale
+from datacomp.scoring import aggregate, score_records
+from datacomp.suite import Suite, load_suite
+from datacomp_worker.evaluation import evaluate_suite
+from datacomp_worker.shard_cache import ShardCache
+from datacomp_worker.subsets import materialise
+from datacomp_worker.tracks import clip
+
+MEANS = ("average", "main")
+
+
+class Quiet:
+    """A stage's line to nobody."""
+
+    def progress(self, progress: Progress) -> None:
+        pass
+
+    def log(self, text: str) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+    def store(self, name: str, path: Path) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Result:
+    seed: int
+    threads: int
+    weights: str
+    average: float
+    main: float
+    tasks: dict[str, float]
+
+
+def one(pool: Pool, suite: Suite, data: Path, fraction: float, seed: int, threads: int) -> Result:
+    scale = replace(get_scale("tiny"), threads=threads)
+    uids = select(pool, None, f"top_fraction(clip_l14_similarity_score, {fraction})").uids(pool)
+    chosen = clip.pool_rows(pool, uids)
+    with tempfile.TemporaryDirectory(prefix="tolerance-") as folder:
+        work, cache = Path(folder), ShardCache(Path(folder), 1 << 40)
+        with materialise(pool, chosen, cache, report=lambda *_: None, check=lambda: None) as shards:
+            trained = clip.train(chosen, scale, seed, shards=shards, workdir=work / "training", report=Quiet())
+        records = work / "records.parquet"
+        evaluate_suite(suite, data, clip.load(trained.checkpoint, scale), records)
+        values = {key: found.value for key, found in score_records(records, suite).items() if found.value is not None}
+    means = aggregate(values, suite)
+    if means.average is None or means.main is None:
+        raise SystemExit("the suite has tasks without a value")
+    return Result(seed, threads, trained.weights_digest, means.average, means.main, values)
+
+
+def spread(results: list[Result]) -> dict[str, dict[str, float]]:
+    """By mean: the largest difference within a seed, and the largest deviation between seeds of one thread count."""
+    found = {}
+    for mean in MEANS:
+        pairs = [(a, b) for a, b in itertools.combinations(results, 2) if a.seed == b.seed]
+        within = max((abs(getattr(a, mean) - getattr(b, mean)) for a, b in pairs), default=0.0)
+        groups = [[getattr(r, mean) for r in results if r.threads == n] for n in {r.threads for r in results}]
+        between = max((stdev(group) for group in groups if len(group) > 1), default=0.0)
+        found[mean] = {"largest_within_a_seed": within, "deviation_between_seeds": between}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--suite", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--fraction", type=float, default=0.3)
+    parser.add_argument("--out", type=Path)
+    wanted = parser.parse_args()
+    pool, suite, data = Pool.open(wanted.pool), load_suite("tiny"), wanted.suite or wanted.pool / "suite"
+    results = []
+    for seed, threads in itertools.product(range(wanted.seeds), map(int, wanted.threads.split(","))):
+        result = one(pool, suite, data, wanted.fraction, seed, threads)
+        results.append(result)
+        print(f"seed {seed}, {threads} threads: average {result.average:.4f}, main {result.main:.4f}, "
+              f"weights {result.weights[:12]}", flush=True)  # fmt: skip
+        if wanted.out:
+            with wanted.out.open("a") as file:
+                file.write(json.dumps(vars(result)) + "\n")
+    print(json.dumps(spread(results), indent=1))
+
+
+if __name__ == "__main__":
+    main()
