@@ -46,7 +46,7 @@ def build() -> typer.Typer:
         pool.registered_commands.extend(beside.registered_commands)
     app.add_typer(pool, name="pool")
     app.add_typer(subsets.subset_commands, name="subset")
-    app.add_typer(trends.scaling_commands, name="scaling")
+    app.add_typer(trends.commands, name="scaling")
     app.add_typer(account.account_commands, name="account")
     app.add_typer(team.team_commands, name="team")
     return app

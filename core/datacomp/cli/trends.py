@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from datacomp.cli.scaling import scaling_commands
+from datacomp.cli.scaling import scaling_commands as commands
 from datacomp.console import console
 from datacomp.messages import CoverageOut, Figure, Series, Track, TrendOut, TrendsOut
 from datacomp.problems import BadInput
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from datacomp.scaling.backtest import BackTest
     from datacomp.scaling.trends import Question
+
+__all__ = ["commands"]
 
 File = Annotated[Path | None, typer.Option("--file", help="A table of scores (CSV) instead of the server's boards.")]
 X = Annotated[str, typer.Option("--x", help="What errors are plotted against: macs (of training) or samples (seen).")]
@@ -36,7 +38,7 @@ WIDE = 100
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@scaling_commands.command("trend")
+@commands.command("trend")
 def trend(
     method: Annotated[str | None, typer.Argument(help="Methods whose name holds this; default all.")] = None,
     file: File = None,
@@ -68,7 +70,7 @@ def trend(
     _show_coverage("rows of tables, as if entered by scale", found.published_coverage)
 
 
-@scaling_commands.command("rank-agreement")
+@commands.command("rank-agreement")
 def rank_agreement(
     file: File = None,
     metric: MetricName = "average",
@@ -85,7 +87,7 @@ def rank_agreement(
     _show_agreements(found)
 
 
-@scaling_commands.command("back-test")
+@commands.command("back-test")
 def back_test(
     file: Annotated[Path, typer.Option("--file", help="A table of scores at three scales or more (CSV).")],
     x: X = "macs",

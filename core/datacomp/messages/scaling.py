@@ -51,6 +51,8 @@ class ScalePoint(Message):
     samples_seen: float
     model: str = ""
     seeds: int = 1
+    deviation: float | None = None
+    """How far seeds lie apart on its board, as a standard deviation; None for the default."""
     dataset_size: float | None = None
     """Samples in the subset."""
     at: datetime | None = None

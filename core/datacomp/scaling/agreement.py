@@ -45,8 +45,8 @@ def agreement(small: str, large: str, below: Floats, above: Floats) -> Agreement
     if methods > MOST:
         chosen = np.random.default_rng(0).choice(methods, MOST, replace=False)
         below, above = below[chosen], above[chosen]
-    weights = np.random.default_rng(1).multinomial(below.size, np.full(below.size, 1 / below.size), RESAMPLES)
-    weights = np.vstack([np.ones(below.size), weights])
+    drawn = np.random.default_rng(1).multinomial(below.size, np.full(below.size, 1 / below.size), RESAMPLES)
+    weights = np.vstack([np.ones(below.size), drawn]).astype(np.float64)
     kendall, pairwise = _pairs(below, above, weights)
     signs = np.sign(above[:, None] - above)
     return AgreementOut(

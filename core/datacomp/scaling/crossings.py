@@ -24,10 +24,10 @@ def crossings(series: Sequence[Series], question: Question | None = None) -> lis
     """
     question = question or Question()
     curves = [(each, found) for each in series[:MOST_CURVES] if (found := describe(each, question)) is not None]
-    found = []
+    crossed: list[Crossing] = []
     for (first, one), (second, other) in combinations(curves, 2):
-        found += list(_between((first, one), (second, other), question))
-    return found
+        crossed += list(_between((first, one), (second, other), question))
+    return crossed
 
 
 def _between(
@@ -41,7 +41,7 @@ def _between(
     end = max(question.where(beyond), shared[-1]) if beyond is not None else shared[-1]
     grid = np.geomspace(shared[0], end, GRID)
     gap = first[1].law.score(grid) - second[1].law.score(grid)
-    noise = question.deviation * float(np.sqrt(2))
+    noise = float(np.hypot(question.deviation(one).max(), question.deviation(other).max()))
     for place in np.flatnonzero(np.sign(gap[:-1]) * np.sign(gap[1:]) < 0):
         if np.abs(gap[: place + 1]).max() < noise or np.abs(gap[place + 1 :]).max() < noise:
             continue

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from datacomp.problems import BadInput
+from datacomp.statistics.errors import DEFAULT_AVERAGE, DEFAULT_MAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from datacomp.suite import Suite
 
-SEED_DEVIATION = {"average": 0.004, "main": 0.003}
+SEED_DEVIATION = {"average": DEFAULT_AVERAGE, "main": DEFAULT_MAIN}
 """How far another seed moves a score, as a standard deviation, until a board has measured its own."""
 OTHER_SEED_DEVIATION = 0.006
 """Of groups and tasks: means over fewer tasks move more."""

@@ -47,15 +47,14 @@ class Question:
     x: str = "macs"
     """`macs` or `samples`."""
     chance: float | None = None
-    seed_deviation: float | None = None
-    """How far another seed moves the score, where a board has measured it."""
     errors: BackTestError | None = None
     """Measured errors of forecasts to use instead of those that come with this package."""
 
-    @property
-    def deviation(self) -> float:
-        """How far another seed moves the score, as a standard deviation."""
-        return self.metric.seed_deviation if self.seed_deviation is None else self.seed_deviation
+    def deviation(self, points: Sequence[ScalePoint]) -> Floats:
+        """How far other seeds would move these scores, as standard deviations: shape (points,)."""
+        default = self.metric.seed_deviation
+        each = [default if point.deviation is None else point.deviation for point in points]
+        return np.array(each) / np.sqrt([max(point.seeds, 1) for point in points])
 
     def where(self, place: ScalePoint | Scale) -> float:
         """The place of a point, or of a scale, on the axis."""
@@ -153,7 +152,7 @@ def forecast(
     others = {name: float(other.log_error(place)) for name, other in found.others.items()}
     measured = measured_error(question.metric, len(points), question.errors)
     deviations = {
-        "seeds": min(question.deviation / float(np.exp(centre)), 1.0),
+        "seeds": min(float(question.deviation(points[-1:])[0]) / float(np.exp(centre)), 1.0),
         "bootstrap": float(np.std(log_draws)),
         "laws": max((abs(other - centre) for other in others.values()), default=0.0),
         "back_test": measured.rms,
@@ -178,8 +177,7 @@ def _draws(
     rng = np.random.default_rng(0)
     straight = found.law.form == "line"
     count = DRAWS if straight else LAW_DRAWS
-    seeds = np.array([max(point.seeds, 1) for point in points])
-    noise = question.deviation / np.sqrt(seeds) / np.exp(found.log_error)
+    noise = question.deviation(points) / np.exp(found.log_error)
     drawn = found.log_error + rng.normal(size=(count, len(points))) * noise
     place = question.where(to) if to is not None else found.compute[-1]
     if straight:
