@@ -1,22 +1,21 @@
 """The same training shared by several processes, hosts or parts of a batch: the same samples, the same weights."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 from small_pool import SmallPool
+from training_line import Line
 
-from datacomp.messages import Progress
 from datacomp.pool import Pool, ingest
 from datacomp.problems import DatacompError, PlatformFault
 from datacomp.scales import SCALES
@@ -35,29 +34,6 @@ from datacomp_worker.training.models import read_checkpoint
 SUPPORT = Path(__file__).parents[1] / "support"
 SHORT = replace(SCALES["tiny"], samples_seen=96, batch_size=16, warmup=2, checkpoints=2)
 """Six steps, a checkpoint in the middle."""
-
-
-@dataclass
-class Line:
-    """The line to the server of one training."""
-
-    home: Path
-    cancelled: bool = False
-    seen: list[Progress] = field(default_factory=list)
-    text: str = ""
-
-    def progress(self, progress: Progress) -> None:
-        self.seen.append(progress)
-
-    def log(self, text: str) -> None:
-        self.text += text
-
-    def check(self) -> None:
-        if self.cancelled:
-            raise Cancelled
-
-    def store(self, name: str, path: Path) -> None:
-        shutil.copyfile(path, self.home / name)
 
 
 @dataclass
@@ -91,11 +67,11 @@ def alone(place: Place) -> Trained:
     return place.train(place.line("alone"))
 
 
-def same(one: Trained, other: Trained) -> None:
-    """Equal but for the order in which floats were added."""
+def same(one: Trained, other: Trained, *, ranks: int = 1) -> None:
+    """Equal but for the order in which floats were added. Of several ranks, the first logs its own share's loss."""
     assert [samples for samples, _ in one.loss_curve] == [samples for samples, _ in other.loss_curve]
     for (_, expected), (_, found) in zip(one.loss_curve, other.loss_curve, strict=True):
-        assert found == pytest.approx(expected, rel=1e-3)
+        assert found == pytest.approx(expected, rel=1e-3 if ranks == 1 else 0.3)
     weights, others = (read_checkpoint(each.checkpoint)["state_dict"] for each in (one, other))
     assert weights.keys() == others.keys()
     for name, tensor in weights.items():
@@ -140,7 +116,7 @@ def test_two_processes_share_the_batches_of_one(place: Place, alone: Trained) ->
     line = place.line("two")
     two = place.train(line, crew=Crew(processes=2), accumulation=2)
     assert "total 2" in line.text
-    same(alone, two)
+    same(alone, two, ranks=2)
 
 
 def free_port() -> int:
@@ -165,7 +141,7 @@ def test_a_further_host_joins_and_its_end_ends_the_training(place: Place, alone:
     with subprocess.Popen([sys.executable, "-c", SERVE, str(place.home)]) as host:
         trained = place.train(line, crew=crew, calls=calls)
         assert host.wait(60) == 0
-    same(alone, trained)
+    same(alone, trained, ranks=2)
     assert [call.name for call in calls.iterdir()] == ["old.call"]
     assert list((line.home / "work").glob("host-*.log"))
 
@@ -177,7 +153,7 @@ def test_a_slurm_job_trains_too(place: Place, alone: Trained) -> None:
     trained = place.train(line, crew=crew)
     assert "submitted as job" in line.text
     assert "Start epoch 1" in line.text
-    same(alone, trained)
+    same(alone, trained, ranks=2)
 
 
 def children(marker: Path) -> list[psutil.Process]:
