@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 FIXED = (
     *("rank", "method", "participant", "team", "submission", "status", "baseline", "subset_size", "average", "main"),
     *("delta_to_baseline", "duplicate_of", "date", "source"),
+    *("rank_lo", "rank_hi", "holm_lo", "holm_hi", "average_lo", "average_hi", "main_lo", "main_hi"),
+    *("delta_lo", "delta_hi", "seeds", "tries"),
 )
-NUMBERS = frozenset({"average", "main", "delta_to_baseline"})
-COUNTS = frozenset({"rank", "subset_size"})
+NUMBERS = frozenset(
+    {"average", "main", "delta_to_baseline", "average_lo", "average_hi", "main_lo", "main_hi", "delta_lo", "delta_hi"}
+)
+COUNTS = frozenset({"rank", "subset_size", "rank_lo", "rank_hi", "holm_lo", "holm_hi", "seeds", "tries"})
 
 
 def csv_blocks(pages: Iterable[LeaderboardOut], groups: list[str]) -> Iterator[bytes]:
@@ -80,6 +84,18 @@ def _fixed(row: LeaderboardRow) -> list[Any]:
         row.duplicate_of,
         row.date,
         row.source,
+        row.rank_lo,
+        row.rank_hi,
+        row.holm_lo,
+        row.holm_hi,
+        row.score_lo,
+        row.score_hi,
+        row.main_lo,
+        row.main_hi,
+        row.delta_lo,
+        row.delta_hi,
+        row.seeds,
+        row.tries,
     ]
 
 

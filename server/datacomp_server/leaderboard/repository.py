@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, contains_eager, defer, lazyload
 
-from datacomp_server.leaderboard.models import UNRANKED, RankChange, Score, SeedScore
+from datacomp_server.leaderboard.models import UNRANKED, RankChange, Ranking, Score, SeedScore
 from datacomp_server.leaderboard.order import Means, Order
+from datacomp_server.leaderboard.spread import Baseline
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.states import FINAL, UPLOADING
 
@@ -51,27 +52,29 @@ class ScoreRepository:
 
     def listed(
         self, board: str, order: Order, means: Means, *, limit: int, offset: int, tasks: bool = True
-    ) -> list[tuple[Submission, Score, int]]:
-        """One page of a board's entries with their places among all of them, from 1."""
-        query = select(Submission, Score).join(Score, Score.submission_id == Submission.id).where(*_listed(board))
+    ) -> list[tuple[Submission, Score, Ranking | None, int]]:
+        """One page of a board's entries with the last sweep's ranges and their places among all of them, from 1."""
+        query = select(Submission, Score, Ranking).join(Score, Score.submission_id == Submission.id)
+        query = query.outerjoin(Ranking, Ranking.submission_id == Submission.id).where(*_listed(board))
         query = query.join(Submission.user).options(contains_eager(Submission.user), lazyload(Submission.board))
         if not tasks:
             query = query.options(defer(Score.tasks))
         query = query.order_by(*order.terms(means)).limit(limit).offset(offset)
         if order == Order():
             rows = self.session.execute(query)
-            return [(submission, score, place) for place, (submission, score) in enumerate(rows, offset + 1)]
-        found = [(submission, score) for submission, score in self.session.execute(query)]
-        places = self._places(board, means, [score.submission_id for _, score in found])
-        return [(submission, score, places[score.submission_id]) for submission, score in found]
+            return [(*row._tuple(), place) for place, row in enumerate(rows, offset + 1)]
+        found = [row._tuple() for row in self.session.execute(query)]
+        places = self._places(board, means, [score.submission_id for _, score, _ in found])
+        return [(submission, score, range_, places[score.submission_id]) for submission, score, range_ in found]
 
-    def best(self, board: str, means: Means, baselines: list[ColumnElement[bool]]) -> float | None:
+    def best(self, board: str, means: Means, baselines: list[ColumnElement[bool]]) -> Baseline | None:
         """The highest average among the entries that one of the conditions holds for."""
         # By the index of standings, which ends at the first baseline: a minimum would look at every entry.
-        query = select(means.standing).join(Submission, Submission.id == Score.submission_id).join(Submission.user)
+        columns = (Score.submission_id, means.standing, Score.seeds, means.sampling_variance)
+        query = select(*columns).join(Submission, Submission.id == Score.submission_id).join(Submission.user)
         query = query.where(*_listed(board), or_(*baselines), means.standing < UNRANKED)
-        found = self.session.scalar(query.order_by(means.standing).limit(1))
-        return None if found is None else -found
+        found = self.session.execute(query.order_by(means.standing).limit(1)).first()
+        return None if found is None else Baseline(found[0], -found[1], found[2], found[3])
 
     def unfinished_count(self, board: str) -> int:
         """How many submissions are under way."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from datacomp.messages import LeaderboardOut, LeaderboardRow, Track
 from datacomp_server.accounts.models import User
+from datacomp_server.boards.deviation import SeedDeviation
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService
 from datacomp_server.clock import now
+from datacomp_server.leaderboard.models import Ranking
 from datacomp_server.leaderboard.order import Means, Order
 from datacomp_server.leaderboard.repository import ScoreRepository
+from datacomp_server.leaderboard.spread import RULE, Baseline, Spread
+from datacomp_server.leaderboard.sweeps import SweepRepository
 from datacomp_server.leaderboard.visibility import ShownScore, public_part, shown, withheld
 from datacomp_server.settings import Settings
 from datacomp_server.submissions.models import Submission
@@ -43,6 +48,7 @@ class LeaderboardService:
         self.settings = settings
         self.boards = BoardService(session)
         self.scores = ScoreRepository(session)
+        self.sweeps = SweepRepository(session)
 
     def board(self, name: str, view: View | None = None) -> LeaderboardOut:
         """One page of a board's entries, and the first of what is under way.
@@ -73,10 +79,12 @@ class LeaderboardService:
         hidden = withheld(board)
         means = Means(public=bool(hidden))
         pinned = Pinned.of(board)
-        best = self.scores.best(board.name, means, pinned.conditions())
+        against = Against(Spread(SeedDeviation.of(board)), self.scores.best(board.name, means, pinned.conditions()))
         found = self.scores.listed(
             board.name, view.order, means, limit=view.limit, offset=view.offset, tasks=view.tasks
         )
+        sweep = self.sweeps.last(board.name)
+        valid = sweep is not None and sweep.done_at is not None and sweep.public == means.public
         waiting = self.scores.unfinished_rows(board.name, MOST_UNFINISHED)
         return LeaderboardOut(
             board=board.name,
@@ -91,9 +99,14 @@ class LeaderboardService:
             total=self.scores.listed_count(board.name),
             offset=view.offset,
             rows=[
-                self._row(entry, shown(score, hidden, tasks=view.tasks), pinned, place, best)
-                for entry, score, place in found
+                self._row(entry, shown(score, hidden, tasks=view.tasks), pinned, place, against, ranking, valid)
+                for entry, score, ranking, place in found
             ],
+            ranked=sweep.ranked if sweep is not None and valid else None,
+            ranks_at=sweep.done_at if sweep is not None and valid else None,
+            ranks_pending=not valid or self.sweeps.is_changed(board.name),
+            seed_deviation=against.spread.out(),
+            rule=RULE,
             under_way_total=self._under_way(board, len(waiting)),
             under_way=[self._row(submission, None, pinned) for submission in waiting],
             generated_at=now(),
@@ -109,11 +122,12 @@ class LeaderboardService:
         score: ShownScore | None,
         pinned: Pinned,
         place: int | None = None,
-        best: float | None = None,
+        against: Against | None = None,
+        ranking: Ranking | None = None,
+        valid: bool = False,
     ) -> LeaderboardRow:
-        tasks = score.tasks if score else {}
         average = score.average if score else None
-        return LeaderboardRow(
+        row = LeaderboardRow(
             rank=None if average is None else place,
             method=submission.method,
             participant=submission.user.name,
@@ -124,14 +138,50 @@ class LeaderboardService:
             score=average,
             main=score.main if score else None,
             groups=score.groups if score else {},
-            tasks={key: found["value"] for key, found in tasks.items() if found.get("value") is not None},
+            tasks=_values(score.tasks) if score else {},
             status=submission.state,
             kind=submission.kind,
             baseline=pinned.has(submission),
-            delta_to_baseline=None if average is None or best is None else average - best,
             duplicate_of=submission.duplicate_of,
             date=submission.created_at,
         )
+        if score is None or against is None:
+            return row
+        row = row.model_copy(update={"seeds": score.seeds, **against.bounds(submission.id, score)})
+        return row if ranking is None else row.model_copy(update=_ranges(ranking, placed=valid and average is not None))
+
+
+@dataclass(frozen=True)
+class Against:
+    """What a row's figures are compared with."""
+
+    spread: Spread
+    best: Baseline | None
+
+    def bounds(self, submission: str, score: ShownScore) -> dict[str, float | None]:
+        """A row's intervals, and its difference to the best baseline."""
+        known = {
+            "score": self.spread.average(score),
+            "main": self.spread.main(score),
+            "delta": self.spread.delta(submission, score, self.best),
+        }
+        bounds = {
+            f"{name}_{end}": getattr(found, end) for name, found in known.items() if found for end in ("lo", "hi")
+        }
+        delta = None if self.best is None or score.average is None else score.average - self.best.average
+        return {**bounds, "delta_to_baseline": delta}
+
+
+def _ranges(ranking: Ranking, *, placed: bool) -> dict[str, int | None]:
+    """A row's ranges, where the last sweep placed it by the means that are shown."""
+    if not placed or ranking.lo == 0:
+        return {"tries": ranking.tries}
+    ends = {"rank_lo": ranking.lo, "rank_hi": ranking.hi, "holm_lo": ranking.holm_lo, "holm_hi": ranking.holm_hi}
+    return {**ends, "tries": ranking.tries}
+
+
+def _values(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {key: found["value"] for key, found in tasks.items() if found.get("value") is not None}
 
 
 @dataclass(frozen=True)

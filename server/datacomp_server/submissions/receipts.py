@@ -19,6 +19,7 @@ from datacomp.messages import (
 )
 from datacomp.suite import Suite
 from datacomp_server.leaderboard.models import Score
+from datacomp_server.leaderboard.spread import Spread
 from datacomp_server.leaderboard.visibility import public_part, shown
 from datacomp_server.runs.hours import Hours
 from datacomp_server.runs.models import Run
@@ -59,10 +60,11 @@ def run_out(run: Run, *, deadline: datetime | None, note: str, hours: Hours, pri
     )
 
 
-def score_out(whole: Score, suite: Suite, hidden: list[str]) -> ScoreOut:
-    """A submission's scores, tasks in the suite's order, without the hidden ones."""
+def score_out(whole: Score, suite: Suite, hidden: list[str], spread: Spread) -> ScoreOut:
+    """A submission's scores with their intervals, tasks in the suite's order, without the hidden ones."""
     tasks = []
     score = shown(whole, hidden)
+    average, main, others = spread.average(score), spread.main(score), score.variances.get("tasks")
     for task in public_part(suite, hidden).tasks:
         found = score.tasks.get(task.key, {})
         tasks.append(
@@ -74,6 +76,8 @@ def score_out(whole: Score, suite: Suite, hidden: list[str]) -> ScoreOut:
                 value=found.get("value"),
                 chance=task.chance,
                 n=found.get("n", 0),
+                lo=found.get("lo"),
+                hi=found.get("hi"),
             )
         )
     return ScoreOut(
@@ -82,6 +86,12 @@ def score_out(whole: Score, suite: Suite, hidden: list[str]) -> ScoreOut:
         groups=score.groups,
         tasks=tasks,
         seeds=whole.seeds,
+        average_lo=average.lo if average else None,
+        average_hi=average.hi if average else None,
+        main_lo=main.lo if main else None,
+        main_hi=main.hi if main else None,
+        other_tasks_lo=others[0] if others else None,
+        other_tasks_hi=others[1] if others else None,
         withheld=hidden,
     )
 

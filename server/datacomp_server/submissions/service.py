@@ -9,6 +9,7 @@ from datacomp.messages import (
     ManifestOut,
     QuotaOut,
     RunState,
+    ScoreOut,
     SubmissionCreate,
     SubmissionKind,
     SubmissionLine,
@@ -18,10 +19,13 @@ from datacomp.problems import Problem, raise_if_any
 from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.service import Viewer
 from datacomp_server.audit.service import Act, Audit
+from datacomp_server.boards.deviation import SeedDeviation
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService
 from datacomp_server.errors import Conflict, Forbidden, Gone, NotFound
+from datacomp_server.leaderboard.models import Score
 from datacomp_server.leaderboard.repository import ScoreRepository
+from datacomp_server.leaderboard.spread import Spread
 from datacomp_server.leaderboard.visibility import withheld
 from datacomp_server.runs.hours import HoursRepository
 from datacomp_server.runs.lifecycle import Lifecycle
@@ -256,9 +260,7 @@ class SubmissionService:
             notes=self.queue.notes(runs),
             hours=self.hours.of_runs([run.id for run in runs]),
             quota=self.quota.note(submission, insider=insider),
-            score=score_out(score, BoardService.suite_of(submission.board), _hidden(submission, viewer))
-            if score
-            else None,
+            score=_score(score, submission, viewer) if score else None,
             insider=insider,
         )
 
@@ -300,6 +302,11 @@ def _found(submission: Submission | None, submission_id: str) -> Submission:
     if submission is None:
         raise NotFound.of("submission-unknown", "there is no such submission", where=submission_id)
     return submission
+
+
+def _score(score: Score, submission: Submission, viewer: Viewer | None) -> ScoreOut:
+    suite, spread = BoardService.suite_of(submission.board), Spread(SeedDeviation.of(submission.board))
+    return score_out(score, suite, _hidden(submission, viewer), spread)
 
 
 def _hidden(submission: Submission, viewer: Viewer | None) -> list[str]:
