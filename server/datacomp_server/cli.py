@@ -20,6 +20,7 @@ from datacomp_server.audit.service import Act, Audit
 from datacomp_server.boards.config import read_boards
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
+from datacomp_server.leaderboard.commands import add_rank_commands
 from datacomp_server.operation.console import add_operation_commands
 from datacomp_server.operation.logs import log_as_set
 from datacomp_server.published.console import add_published_commands
@@ -171,4 +172,5 @@ def _accounts() -> Iterator[AccountService]:
 
 add_operation_commands(admin, _database)
 add_run_commands(admin, _database)
+add_rank_commands(admin, _database)
 add_published_commands(admin, _database)

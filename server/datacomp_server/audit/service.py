@@ -51,6 +51,7 @@ class Act(StrEnum):
     SUBMISSION_REQUEUED = "submission-requeued"
     BOARDS_APPLIED = "boards-applied"
     PUBLISHED_IMPORTED = "published-imported"
+    SEED_DEVIATION = "seed-deviation"
     UIDS_REMOVED = "uids-removed"
     UIDS_RESTORED = "uids-restored"
 
