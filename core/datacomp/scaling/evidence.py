@@ -22,9 +22,9 @@ class Measured:
 
     def quantile(self) -> float:
         """How many deviations a 95% interval spans: Student's, for so many tests."""
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
-        return float(t.ppf(0.975, max(self.tests - 1, 1)))
+        return float(stdtrit(max(self.tests - 1, 1), 0.975))
 
 
 BackTestError = Mapping[tuple[str, int], Measured]

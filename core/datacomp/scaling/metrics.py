@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SEED_DEVIATION = {"average": DEFAULT_AVERAGE, "main": DEFAULT_MAIN}
 """How far another seed moves a score, as a standard deviation, until a board has measured its own."""
+KNOWN = 0.75
+"""Share of tasks whose chance level must be known."""
 OTHER_SEED_DEVIATION = 0.006
 """Of groups and tasks: means over fewer tasks move more."""
 
@@ -83,7 +85,8 @@ class Metric:
         return scores.tasks.get(self.name)
 
     def chance(self, suite: Suite | None) -> float | None:
-        """What a model that knows nothing would score; None where that is not known of every task."""
+        """What a model that knows nothing would score; None where that is not known of most tasks. A task of which it is
+        not known counts as 0, so that a mean errs to the low side."""
         if suite is None:
             return None
         chosen = {
@@ -94,7 +97,7 @@ class Metric:
         }[self.kind]
         levels = [task.chance for task in chosen]
         known = [level for level in levels if level is not None]
-        return sum(known) / len(known) if known and len(known) == len(levels) else None
+        return sum(known) / len(levels) if known and len(known) >= KNOWN * len(levels) else None
 
     @property
     def seed_deviation(self) -> float:
