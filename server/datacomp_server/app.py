@@ -14,6 +14,7 @@ from datacomp_server.accounts.endpoints import router as accounts_router
 from datacomp_server.accounts.providers import Providers
 from datacomp_server.audit.endpoints import router as audit_router
 from datacomp_server.boards.endpoints import router as boards_router
+from datacomp_server.charts.studio import Studio
 from datacomp_server.dependencies import TURNS
 from datacomp_server.errors import install_handlers
 from datacomp_server.health import router as health_router
@@ -113,7 +114,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.turns = asyncio.Semaphore(TURNS)
     app.state.hub = Hub(platform.database, app.state.settings, platform.storage)
     app.state.answers = Answers(app.state.settings.board_cache_seconds)
+    app.state.studio = Studio()
     try:
         yield
     finally:
+        app.state.studio.close()
         await run_in_threadpool(platform.database.close)

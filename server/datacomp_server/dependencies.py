@@ -23,6 +23,7 @@ from datacomp_server.accounts.service import AccountService, Viewer
 from datacomp_server.accounts.sessions import SessionService
 from datacomp_server.audit.service import Audit
 from datacomp_server.boards.service import BoardService
+from datacomp_server.charts.studio import Studio
 from datacomp_server.database import Database
 from datacomp_server.errors import Forbidden, Unauthorised
 from datacomp_server.leaderboard.answers import Answers
@@ -67,6 +68,12 @@ def get_answers(request: Request) -> Answers:
     return answers
 
 
+def get_studio(request: Request) -> Studio:
+    """Where the application's charts are drawn."""
+    studio: Studio = request.app.state.studio
+    return studio
+
+
 def get_hub(request: Request) -> Hub:
     """The application's event streams."""
     hub: Hub = request.app.state.hub
@@ -83,6 +90,7 @@ SettingsDep = Annotated[Settings, Depends(get_settings)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 StorageDep = Annotated[Storage, Depends(get_storage)]
 AnswersDep = Annotated[Answers, Depends(get_answers)]
+StudioDep = Annotated[Studio, Depends(get_studio)]
 HubDep = Annotated[Hub, Depends(get_hub)]
 
 

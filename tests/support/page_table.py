@@ -26,6 +26,9 @@ PAGES = {
     "/boards/{name}/leaderboard.csv": OPEN,
     "/boards/{name}/leaderboard.parquet": OPEN,
     "/boards/{name}/rules": OPEN,
+    "/boards/{name}/charts/{which}.{form}": OPEN,
+    "/charts/vega.js": OPEN,
+    "/submissions/{submission_id}/charts/loss.{form}": OPEN,
     "/queue": OPEN,
     "/docs": OPEN,
     "/api/docs": OPEN,
@@ -107,6 +110,8 @@ def address_of(place: Peopled, path: str, submission: str = "scored") -> str:
         submission_id=place.submissions[submission],
         provider="github",
         identity="none",
+        which="size",
+        form="svg",
         **{name: place.things[name] for name in ("token", "session", "webhook", "invite")},
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from site_place import Running, fill, person
 
@@ -74,6 +75,17 @@ def pages_of(board: str, receipt: str) -> list[str]:
     return ["/", *boards, "/queue", "/docs", "/api/docs", *own, "/nowhere"]
 
 
+def serious(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page that keeps somebody from using it."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]})["violations"]
+    return [
+        f"{each['id']}: {node['html'][:200]}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+        for node in each["nodes"][:3]
+    ]
+
+
 @pytest.mark.parametrize(("width", "dark"), [(375, True), (1280, False)], ids=["phone-dark", "desktop-light"])
 def test_every_page_fits_and_is_quiet(running: Running, browser: Browser, board: str, width: int, dark: bool) -> None:
     rows = running.site.board("filtering-tiny").rows
@@ -87,9 +99,33 @@ def test_every_page_fits_and_is_quiet(running: Running, browser: Browser, board:
             assert page.locator("h1").count() == 1, path
             assert page.evaluate(WIDE) <= 0, f"{path} is wider than {width} px"
             paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+            assert serious(page) == [], path
             assert paper == ("rgb(20, 23, 26)" if dark else "rgb(252, 252, 250)"), path
         for link in page.get_by_role("navigation", name="Main").get_by_role("link").all():
             expect(link).to_be_in_viewport(ratio=1)
+
+
+def test_charts_answer_to_the_pointer(running: Running, browser: Browser, board: str) -> None:
+    with person(browser, running.url, dark=True) as reader:
+        page = reader.open(board)
+        chart = page.locator("figure.chart").first
+        chart.scroll_into_view_if_needed()
+        live = chart.locator(".live svg")
+        expect(live).to_be_visible()
+        expect(chart.locator("picture")).to_be_hidden()
+        live.locator("g.mark-symbol path").first.hover()
+        tip = page.locator("#vg-tooltip-element")
+        expect(tip).to_be_visible()
+        expect(tip).to_contain_text("method")
+
+
+def test_charts_are_drawn_without_scripts(running: Running, browser: Browser, board: str) -> None:
+    with person(browser, running.url, js=False) as reader:
+        image = reader.open(board).locator("figure.chart img").first
+        image.scroll_into_view_if_needed()
+        expect(image).to_be_visible()
+        expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth") > 300
 
 
 def test_links_within_the_site_work(running: Running, board: str) -> None:

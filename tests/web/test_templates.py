@@ -34,9 +34,8 @@ def leads_somewhere(path: str, method: str = "GET") -> bool:
 
 def test_every_template_has_an_example() -> None:
     used = {page.template for page in PAGES.values()}
-    whole = {
-        name for name in environment().list_templates() if name not in {"base.html", "macros.html", "receipt_body.html"}
-    }
+    parts = {"base.html", "macros.html", "receipt_body.html", "board_charts.html"}
+    whole = {name for name in environment().list_templates() if name not in parts}
     assert whole == used
 
 
@@ -74,10 +73,16 @@ def test_controls_are_labelled(page: Reader) -> None:
         assert element["scope"], element
 
 
+def test_images_are_ours_and_say_what_they_show(page: Reader) -> None:
+    for element in page.all("img"):
+        assert element["alt"], element
+        assert leads_somewhere(element["src"].partition("?")[0]), element
+
+
 def test_nothing_is_inline(page: Reader) -> None:
     assert "unsafe" not in POLICY
     for element in page.elements:
-        assert element.name not in {"style", "iframe", "object", "img"}, element
+        assert element.name not in {"style", "iframe", "object"}, element
         assert not [name for name in element.attributes if name == "style" or name.startswith("on")], element
         if element.name == "script":
             assert element["src"].startswith("/static/")
@@ -122,7 +127,7 @@ def test_the_fragment_has_every_live_part(name: str) -> None:
     parts = [element["data-part"] for element in whole.elements if element["data-part"]]
     assert parts == [element["data-part"] for element in fragment.elements if element["data-part"]]
     # receipt.js replaces parts one by one, so the set must not depend on the state.
-    assert parts == ["head", "outcome", "scores", "timeline", "about", "commands", "change"]
+    assert parts == ["head", "outcome", "scores", "curves", "timeline", "about", "commands", "change"]
     assert not fragment.wrong
 
 

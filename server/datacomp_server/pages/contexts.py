@@ -178,9 +178,6 @@ class Step:
     """Estimated from the rate, when there is one."""
     facts: list[Fact]
     log_tail: str
-    curve: list[tuple[float, float]]
-    """Loss curve in a 100 x 40 box, y downwards."""
-    curve_note: str
 
 
 @dataclass(frozen=True)
@@ -204,6 +201,8 @@ class ReceiptPage(Page):
     failure: Failure | None
     failed_step: Step | None
     groups: list[ScoreGroup]
+    curves: str
+    """The loss curves in words; empty where there are none."""
     commands: list[str]
     can_cancel: bool
     can_withdraw: bool

@@ -44,7 +44,6 @@ MARKS = {
     RunState.CANCELLED: "off",
 }
 RESULTS: TypeAdapter[StageResult] = TypeAdapter(StageResult)
-CURVE_WIDTH, CURVE_HEIGHT, CURVE_POINTS = 100.0, 40.0, 200
 
 
 def build_receipt(
@@ -62,6 +61,7 @@ def build_receipt(
         failure=receipt.failure,
         failed_step=failed if receipt.failure else None,
         groups=score_groups(receipt.score),
+        curves=_curves([result_of(run.result) for run in receipt.runs]),
         commands=commands_of(receipt, site.public_url),
         can_cancel=may_change and not receipt.final,
         can_withdraw=may_change and receipt.state == "scored",
@@ -99,8 +99,7 @@ def _step(run: RunOut, now: datetime, seeds: int) -> Step:
     running = run.state is RunState.RUNNING
     ended = run.finished_at or (now if running else None)
     left = run.started_at or (now if run.state is RunState.QUEUED else None)
-    result = _result(run.result)
-    curve, note = _curve(result)
+    result = result_of(run.result)
     return Step(
         label=label,
         state=run.state.value,
@@ -121,12 +120,10 @@ def _step(run: RunOut, now: datetime, seeds: int) -> Step:
         remaining=_remaining(run.progress),
         facts=_facts(result),
         log_tail=run.log_tail,
-        curve=curve,
-        curve_note=note,
     )
 
 
-def _result(raw: dict[str, Any] | None) -> StageResult | None:
+def result_of(raw: dict[str, Any] | None) -> StageResult | None:
     """The stage's result; None also for one stored by a newer version, of which the page shows nothing."""
     if raw is None:
         return None
@@ -228,18 +225,11 @@ def _train_facts(result: TrainResult) -> list[Fact]:
     ]
 
 
-def _curve(result: StageResult | None) -> tuple[list[tuple[float, float]], str]:
-    """The loss curve scaled into a box, thinned to what a screen can show, and its description in words."""
-    if not isinstance(result, TrainResult) or len(result.loss_curve) < 2:
-        return [], ""
-    every = max(1, len(result.loss_curve) // CURVE_POINTS)
-    points = result.loss_curve[::every]
-    (first, _), (last, _) = points[0], points[-1]
-    losses = [loss for _, loss in points]
-    low, high = min(losses), max(losses)
-    across, up = float(last - first) or 1.0, (high - low) or 1.0
-    scaled = [
-        (round((seen - first) / across * CURVE_WIDTH, 2), round((high - loss) / up * CURVE_HEIGHT, 2))
-        for seen, loss in points
-    ]
-    return scaled, f"loss from {figure(losses[0])} at {number(first)} samples to {figure(losses[-1])} at {number(last)}"
+def _curves(results: list[StageResult | None]) -> str:
+    """The loss curves in words; empty where nothing has been trained."""
+    words = []
+    for result in results:
+        if isinstance(result, TrainResult) and len(result.loss_curve) > 1:
+            (first, high), (last, low) = result.loss_curve[0], result.loss_curve[-1]
+            words.append(f"from {figure(high)} at {number(first)} samples to {figure(low)} at {number(last)}")
+    return "; ".join(words)

@@ -6,6 +6,7 @@ from functools import cache
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from datacomp_server.charts.bundle import bundle_url
 from datacomp_server.pages import filters
 from datacomp_server.pages.assets import static_url
 from datacomp_server.pages.contexts import Page
@@ -24,6 +25,7 @@ def environment() -> Environment:
     )
     made.filters.update({function.__name__: function for function in filters.ALL})
     made.globals["static"] = static_url
+    made.globals["vega"] = bundle_url
     return made
 
 

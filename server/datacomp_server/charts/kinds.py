@@ -1,0 +1,105 @@
+"""What the site's charts show, as plain data. How they look is `draw`'s matter, where they stand the pages'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mark(StrEnum):
+    """What a point on a board's chart stands for."""
+
+    ENTRY = "entry"
+    BASELINE = "baseline"
+    PUBLISHED = "published, not run here"
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One point; `low` to `high` is the interval of `y` where there is one."""
+
+    label: str
+    x: float
+    y: float
+    mark: Mark = Mark.ENTRY
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A scatter."""
+
+    x_title: str
+    y_title: str
+    dots: tuple[Dot, ...]
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One score of one task."""
+
+    task: str
+    label: str
+    value: float
+    mark: Mark = Mark.ENTRY
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Scores by task: a row of ticks each, and where chance lies."""
+
+    title: str
+    tasks: tuple[str, ...]
+    """In the order in which they are drawn."""
+    ticks: tuple[Tick, ...]
+    chance: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines over a common axis, by name."""
+
+    x_title: str
+    y_title: str
+    curves: tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What share of the kept and of all rows lies in each bin, bins in order."""
+
+    title: str
+    bins: tuple[str, ...]
+    kept: tuple[int, ...]
+    pool: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row of `Differences`."""
+
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Differences with their intervals around zero."""
+
+    title: str
+    rows: tuple[Difference, ...]
+
+
+Chart = Dots | Strip | Curves | Shares | Differences
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a chart is drawn: for whose eyes and for what width."""
+
+    dark: bool = False
+    narrow: bool = False

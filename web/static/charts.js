@@ -1,0 +1,54 @@
+// Puts live charts in the place of drawn ones: values under the pointer, once a chart is seen. The drawing stays where
+// anything fails.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const narrow = matchMedia("(max-width: 40rem)");
+const OPTIONS = { ast: true, defaultStyle: false, actions: false, renderer: "svg", tooltip: { disableDefaultStyle: true } };
+
+let bundle = null;
+
+function vega(address) {
+  bundle ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.addEventListener("load", () => resolve(window.vegaEmbed));
+    script.addEventListener("error", reject);
+    document.head.append(script);
+  });
+  return bundle;
+}
+
+async function enliven(figure) {
+  const image = figure.querySelector("picture");
+  const asked = new URLSearchParams({ theme: dark.matches ? "dark" : "light", narrow: narrow.matches });
+  try {
+    const [embed, reply] = await Promise.all([vega(figure.dataset.bundle), fetch(`${figure.dataset.chart}.json?${asked}`)]);
+    if (!reply.ok) return;
+    const place = document.createElement("div");
+    await embed(place, await reply.json(), OPTIONS);
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", image.querySelector("img").alt);
+    place.className = "live";
+    for (const old of figure.querySelectorAll(".live")) old.remove();
+    image.hidden = true;
+    image.before(place);
+  } catch {
+    // The drawing stays.
+  }
+}
+
+const seen = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    enliven(target);
+  }
+});
+
+const all = document.querySelectorAll("figure[data-chart]");
+for (const figure of all) seen.observe(figure);
+for (const change of [dark, narrow]) {
+  change.addEventListener("change", () => {
+    for (const figure of all) if (figure.querySelector(".live")) enliven(figure);
+  });
+}
