@@ -20,8 +20,9 @@ from datacomp.statistics.intervals import Interval, wilson
 
 LEAST_EXPECTED = 5
 """Below this expected count in any cell chi-square is not to be trusted, and the exact distribution is taken."""
-MOST_SUMMED = 200
-"""Permutations are summed up while the rarer outcome occurs at most so often, and drawn beyond."""
+MOST_SUMMED = 300
+"""Permutations are summed up while variations times occurrences of the rarer outcome are at most so many, and drawn
+beyond."""
 DRAWN = 100_000
 FEW_CELLS = 24
 """Cochran's Q is taken exactly where items that are not all right or all wrong make at most so many cells."""
@@ -82,7 +83,7 @@ def homogeneity(right: npt.ArrayLike, asked: npt.ArrayLike) -> tuple[float, bool
     rarer = min(total, everything - total)
     if rarer * int(n.min()) < LEAST_EXPECTED * everything:
         few = hits if rarer == total else n - hits
-        return (_exact(few, n), True) if rarer <= MOST_SUMMED else (_drawn(few, n), False)
+        return (_exact(few, n), True) if rarer * n.size <= MOST_SUMMED else (_drawn(few, n), False)
     from scipy.stats import chi2
 
     expected = n * total / everything
@@ -160,39 +161,36 @@ def overdispersion(right: npt.ArrayLike, asked: npt.ArrayLike) -> float:
     0 where no rho is likelier than none, so for rates closer together than chance makes them, and NaN where nothing can
     be told: all right, all wrong, or one variation.
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import minimize
 
     hits, n = _table(right, asked)
     if hits.size < 2 or hits.sum() in {0, n.sum()}:
         return float("nan")
     share = hits.sum() / n.sum()
     binomial = float((hits * np.log(share) + (n - hits) * np.log1p(-share)).sum())
-
-    def loss(logit_rho: float) -> float:
-        return -_profile(hits, n, float(1 / (1 + np.exp(-logit_rho))))
-
-    ends = (np.log(1e-6), np.log(LARGEST_RHO / (1 - LARGEST_RHO)))
-    grid = np.linspace(*ends, 41)
-    best = int(np.argmin([loss(value) for value in grid]))
-    bracket = (grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)])
-    found = minimize_scalar(loss, bounds=bracket, method="bounded", options={"xatol": 1e-8})
-    if -float(found.fun) <= binomial + 1e-6:
-        return 0.0
-    return float(1 / (1 + np.exp(-found.x)))
+    most = np.log(LARGEST_RHO / (1 - LARGEST_RHO))
+    means, rhos = np.meshgrid(np.linspace(-6, 6, 49), np.linspace(-2 * most, most, 49))
+    best = np.unravel_index(np.argmax(_likelihood(hits, n, means, rhos)), means.shape)
+    found = minimize(
+        lambda point: -float(_likelihood(hits, n, point[0], point[1])),
+        (means[best], rhos[best]),
+        method="L-BFGS-B",
+        bounds=((-12, 12), (-2 * most, most)),
+    )
+    return float(1 / (1 + np.exp(-found.x[1]))) if -float(found.fun) > binomial + 1e-6 else 0.0
 
 
-def _profile(hits: npt.NDArray[np.int64], n: npt.NDArray[np.int64], rho: float) -> float:
-    """The log-likelihood at its best mean, binomial coefficients left out (they are the same for every rho)."""
-    from scipy.optimize import minimize_scalar
-    from scipy.special import betaln
+def _likelihood(
+    hits: npt.NDArray[np.int64], n: npt.NDArray[np.int64], mean: npt.ArrayLike, rho: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Log-likelihood of logits of mean and rho, of any equal shapes. Binomial coefficients are left out: they are the
+    same everywhere."""
+    from scipy.special import betaln, expit
 
-    size = (1 - rho) / rho
-
-    def loss(mean: float) -> float:
-        a, b = mean * size, (1 - mean) * size
-        return -float((betaln(hits + a, n - hits + b) - betaln(a, b)).sum())
-
-    return -float(minimize_scalar(loss, bounds=(1e-6, 1 - 1e-6), method="bounded", options={"xatol": 1e-9}).fun)
+    share, spread = (np.asarray(expit(logit))[..., None] for logit in (mean, rho))
+    size = (1 - spread) / spread
+    a, b = share * size, (1 - share) * size
+    return np.asarray((betaln(hits + a, n - hits + b) - betaln(a, b)).sum(axis=-1))
 
 
 def _table(right: npt.ArrayLike, asked: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
