@@ -145,14 +145,26 @@ def is_postgresql(session: Session) -> bool:
     return session.get_bind().dialect.name == "postgresql"
 
 
-def hold_lock(session: Session, name: str) -> None:
-    """Wait until no other transaction holds the lock of that name; held until this transaction ends.
+def hold_lock(session: Session, name: str, *, shared: bool = False) -> None:
+    """Wait until no other transaction holds the lock of that name; held until this transaction ends. Those that hold it
+    `shared` do not wait for each other.
 
     On SQLite a write transaction is already alone.
     """
     if is_postgresql(session):
-        key = int(digest_bytes(name.encode())[:15], 16)
-        session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+        lock = sa.func.pg_advisory_xact_lock_shared if shared else sa.func.pg_advisory_xact_lock
+        session.execute(sa.select(lock(_lock_number(name))))
+
+
+def try_lock(session: Session, name: str) -> bool:
+    """Take the lock of that name, as `hold_lock` does, unless another transaction holds it: False then, at once."""
+    if not is_postgresql(session):
+        return True
+    return bool(session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_lock_number(name)))))
+
+
+def _lock_number(name: str) -> int:
+    return int(digest_bytes(name.encode())[:15], 16)
 
 
 def _make_engine(url: str) -> Engine:

@@ -4,6 +4,10 @@ its bytes are still here or not.
 - What attempts left that came to nothing goes once their run is over and `keep_leftovers_days` have passed.
 - Intermediate checkpoints are such leftovers: only the final one is promoted.
 - Final checkpoints, much the largest files, go after `keep_checkpoints_days` if that is set; those of baselines stay.
+
+A run that takes over a file (`runs/lifecycle.py`) holds its lock, shared; a file is deleted under that lock alone, by
+whoever gets it without waiting. So either the file goes first, and the run sees that it is gone, or the run goes first,
+and the file is one that a younger submission stands on.
 """
 
 from __future__ import annotations
@@ -11,17 +15,18 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, or_, select
+from sqlalchemy import Select, and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from datacomp.messages import CHECKPOINT_FILE
 from datacomp_server.clock import now
-from datacomp_server.database import Database
+from datacomp_server.database import Database, try_lock
 from datacomp_server.runs.models import Run
 from datacomp_server.runs.transitions import FINAL
 from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
 from datacomp_server.submissions.models import StoredFile, Submission
+from datacomp_server.submissions.repository import file_lock
 
 log = logging.getLogger(__name__)
 BATCH = 100
@@ -41,10 +46,20 @@ class FileRepository:
         return list(self.session.scalars(query.limit(BATCH)))
 
     def old_checkpoints(self, before: datetime) -> list[StoredFile]:
-        """Final checkpoints of submissions that ended before a time.
+        """Final checkpoints of submissions that ended before a time, each locked until the transaction ends.
 
-        Those of baselines stay, and those that a younger submission's run took over.
+        Those of baselines stay, and those that a younger submission's run took over. Files that are in use just now are
+        left out.
         """
+        query = self._old_checkpoints(before)
+        free = [
+            row.id for row in self.session.scalars(query.limit(BATCH)) if try_lock(self.session, file_lock(row.key))
+        ]
+        # Asked again, now that nobody can take over any of them: somebody may have done so in the meantime.
+        return list(self.session.scalars(query.where(StoredFile.id.in_(free)))) if free else []
+
+    @staticmethod
+    def _old_checkpoints(before: datetime) -> Select[tuple[StoredFile]]:
         query = select(StoredFile).join(Submission, Submission.id == StoredFile.submission_id)
         other, owner = aliased(StoredFile), aliased(Submission)
         shared = exists().where(
@@ -53,14 +68,13 @@ class FileRepository:
             owner.id == other.submission_id,
             or_(owner.baseline, owner.finished_at.is_(None), owner.finished_at >= before),
         )
-        query = query.where(
+        return query.where(
             StoredFile.name == CHECKPOINT_FILE,
             StoredFile.promoted,
             StoredFile.deleted_at.is_(None),
             Submission.finished_at < before,
             ~shared,
         )
-        return list(self.session.scalars(query.limit(BATCH)))
 
 
 def sweep_files(database: Database, settings: Settings, storage: Storage) -> int:

@@ -264,11 +264,11 @@ class Lifecycle:
         twin = self.runs.twin(run.input_digest or "")
         if twin is None or twin.result is None:
             return False
-        outputs = self.submissions.promoted([twin.id])
+        outputs = self.submissions.hold_promoted(twin.id)
         scores = self.scores.seed_score(twin.id)
         if run.stage is Stage.EVALUATE and scores is None:
             return False
-        if not all(self.storage.exists(file.key) for file in outputs):
+        if not all(file.deleted_at is None and self.storage.exists(file.key) for file in outputs):
             return False
         for file in outputs:
             copy = StoredFile(submission_id=submission.id, run_id=run.id, name=file.name, key=file.key)

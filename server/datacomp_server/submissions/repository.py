@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from datacomp.messages import QuotaState, Stage
 from datacomp_server.accounts.models import TeamMember
 from datacomp_server.boards.models import Board
+from datacomp_server.database import hold_lock
 from datacomp_server.submissions.models import Event, QuotaEntry, StoredFile, Submission
 
 
@@ -126,6 +127,13 @@ class SubmissionRepository:
         query = select(StoredFile).where(StoredFile.run_id.in_(run_ids), StoredFile.promoted)
         return list(self.session.scalars(query.order_by(StoredFile.name)))
 
+    def hold_promoted(self, run_id: str) -> list[StoredFile]:
+        """Promoted outputs of a run, as they are now. None is deleted until the transaction ends."""
+        for file in self.promoted([run_id]):
+            hold_lock(self.session, file_lock(file.key), shared=True)
+        query = select(StoredFile).where(StoredFile.run_id == run_id, StoredFile.promoted)
+        return list(self.session.scalars(query.order_by(StoredFile.name).execution_options(populate_existing=True)))
+
     def attempt_files(self, attempt_id: str) -> list[StoredFile]:
         """What an attempt stored."""
         return list(self.session.scalars(select(StoredFile).where(StoredFile.attempt_id == attempt_id)))
@@ -160,6 +168,11 @@ class SubmissionRepository:
         )
         today, total, under_way = self.session.execute(counts).one()
         return today, total, under_way
+
+
+def file_lock(key: str) -> str:
+    """Name of the lock of a stored file: held shared while it is taken over, alone while it is deleted."""
+    return f"file {key}"
 
 
 def _stood_behind(people: Sequence[str]) -> ColumnElement[bool]:
