@@ -19,6 +19,7 @@ from page_examples import (
     table,
 )
 from people_pages import PROVIDERS, QUOTAS, people_pages
+from trends_pages import trends_pages
 
 from datacomp.messages import DedupMode, DedupSetting
 from datacomp.problems import Problem
@@ -158,4 +159,6 @@ def reference_page() -> Page:
 
 def all_pages() -> dict[str, Page]:
     """Every template in every state."""
-    return board_pages() | receipt_pages() | form_pages() | people_pages() | {"reference": reference_page()}
+    parts = (board_pages, receipt_pages, form_pages, people_pages, trends_pages)
+    pages = {name: page for part in parts for name, page in part().items()}
+    return pages | {"reference": reference_page()}

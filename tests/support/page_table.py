@@ -29,6 +29,7 @@ PAGES = {
     "/boards/{name}/charts/{which}.{form}": OPEN,
     "/charts/vega.js": OPEN,
     "/submissions/{submission_id}/charts/loss.{form}": OPEN,
+    "/trends": OPEN,
     "/queue": OPEN,
     "/docs": OPEN,
     "/api/docs": OPEN,

@@ -85,8 +85,10 @@ class Metric:
         return scores.tasks.get(self.name)
 
     def chance(self, suite: Suite | None) -> float | None:
-        """What a model that knows nothing would score; None where that is not known of most tasks. A task of which it is
-        not known counts as 0, so that a mean errs to the low side."""
+        """What a model that knows nothing would score; None where that is not known of most tasks.
+
+        A task of which it is not known counts as 0, so that a mean errs to the low side.
+        """
         if suite is None:
             return None
         chosen = {

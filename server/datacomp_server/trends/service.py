@@ -77,6 +77,11 @@ class TrendService:
         found = overview(series, question, track=asked.track, suite=family.suite.id, method=asked.method)
         return found.model_copy(update={"suites": suites})
 
+    def suite(self, asked: Asked) -> Suite | None:
+        """The suite that is meant; None without any board."""
+        families = self.families(asked.track)
+        return _chosen(families, asked.suite).suite if families else None
+
     def families(self, track: Track) -> list[Family]:
         """The boards of a track that belong together, those with most scales first."""
         found: dict[tuple[str, tuple[str, ...]], dict[str, Board]] = {}
