@@ -17,6 +17,7 @@ from datacomp_server.boards.endpoints import router as boards_router
 from datacomp_server.charts.studio import Studio
 from datacomp_server.dependencies import TURNS
 from datacomp_server.errors import install_handlers
+from datacomp_server.heads import AnswerHead
 from datacomp_server.health import router as health_router
 from datacomp_server.leaderboard.answers import Answers
 from datacomp_server.leaderboard.endpoints import router as leaderboard_router
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(router)
     install_handlers(app)
+    app.add_middleware(AnswerHead)
     app.add_middleware(RateLimits)
     install_pages(app)
     app.state.metrics = RequestMetrics()

@@ -142,7 +142,7 @@ def test_odd_paths_and_parameters(place: Peopled, documented: dict[str, Any], re
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"])
 def test_methods_that_are_not_there(place: Peopled, documented: dict[str, Any], method: str) -> None:
     for path, item in documented.items():
-        if method.lower() in item:
+        if method.lower() in item or (method == "HEAD" and "get" in item):
             continue
         reply = place.site.http.request(method, filled(place, path), headers=authorisation(place, "owner"))
         assert reply.status_code == 405, f"{method} {path}: {reply.status_code}"
