@@ -61,3 +61,25 @@ def test_what_waits_for_a_sandbox_says_so(site: Site) -> None:
     queue = site.http.get("/api/queue").json()
     assert [worker["no_code"] for worker in queue["workers"]] == [REASON]
     assert "bwrap is not installed" in site.http.get("/queue").text
+
+
+def test_only_organisers_are_told_where_on_its_host_a_worker_is_short_of_something(site: Site) -> None:
+    reason = (
+        "sandbox-missing: /srv/secret-place/bwrap: cannot run (no such file): '/opt/my tools/x' [host-7.inside] "
+        "— see docs/sandbox.md"
+    )
+    submission = site.submit("ada", CODE, **KIND)
+    site.worker("bare").must_claim(Stage.VALIDATE).finish()
+    hello(site, "bare", reason)
+    told = [
+        site.http.get("/api/queue").text,
+        site.http.get("/api/queue", headers=site.headers("ada")).text,
+        site.http.get("/queue").text,
+        site.receipt(submission.id, "ada").model_dump_json(),
+        site.http.post("/api/submissions", json=site.announce(CODE, **KIND), headers=site.headers("ada")).text,
+    ]
+    for text in told:
+        assert "cannot run (no such file)" in text, text
+        assert not [place for place in ("secret-place", "my tools", "host-7") if place in text], text
+    organisers = site.http.get("/api/queue", headers=site.headers("organiser")).json()
+    assert organisers["workers"][0]["no_code"] == reason

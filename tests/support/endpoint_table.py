@@ -123,7 +123,7 @@ CASES = [
     Case(f"DELETE {ONE}/content", "its team", "uploading"),
     Case("GET /api/leaderboard", "open"),
     Case("GET /api/trends", "open"),
-    Case("GET /api/queue", "open"),
+    Case("GET /api/queue", "by its address"),
     Case("POST /api/worker/hello", "workers"),
     Case("POST /api/worker/claim", "workers"),
     Case("POST /api/worker/attempts/{attempt}/heartbeat", "workers"),

@@ -162,7 +162,7 @@ def rules(name: str, request: Request, viewer: PageViewer, boards: BoardServiceD
 @router.get("/queue")
 def queue(request: Request, viewer: PageViewer, queues: QueueServiceDep) -> Response:
     """What is queued and running, and who serves it."""
-    return answer(request, QueuePage(site=site_for(request, viewer), queue=queues.overview()))
+    return answer(request, QueuePage(site=site_for(request, viewer), queue=queues.overview(viewer)))
 
 
 @router.get("/docs")

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from datacomp.messages import ClaimRequest, Fail, FileRef, Finish, Heartbeat, HeartbeatReply, Job, WorkerHello
 from datacomp_server.dependencies import (
     DatabaseDep,
+    MaybeViewer,
     QueueServiceDep,
     SettingsDep,
     StorageDep,
@@ -29,10 +30,10 @@ queue_router = APIRouter(prefix="/api/queue", tags=["queue"])
 FileName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")]
 
 
-@queue_router.get("", responses=refusals())
-def get_queue(queue: QueueServiceDep) -> QueueOut:
+@queue_router.get("", responses=refusals(401))
+def get_queue(viewer: MaybeViewer, queue: QueueServiceDep) -> QueueOut:
     """All queues: what runs, what waits in which order, and who serves them."""
-    return queue.overview()
+    return queue.overview(viewer)
 
 
 @router.post("/hello", status_code=204, responses=refusals(401, 403))

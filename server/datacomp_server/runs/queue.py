@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
 from datacomp.messages import RunState
+from datacomp_server.accounts.service import Viewer
 from datacomp_server.clock import now
 from datacomp_server.runs.models import Run, Worker
 from datacomp_server.runs.repository import RunRepository
@@ -18,6 +20,8 @@ from datacomp_server.submissions.models import Submission
 
 BEHIND = "the same work is being done for an equal submission; its outputs will be taken over"
 WORKERS_SHOWN = timedelta(days=1)
+PLACES = re.compile(r"(['\"])[^'\"]*[/\\][^'\"]*\1|\[[^\]]*\]|[^\s:,;()]*[/\\][^\s,;()]*")
+"""Paths, quoted or not, and the place that a problem names in brackets."""
 
 
 class QueueService:
@@ -27,8 +31,10 @@ class QueueService:
         self.runs = RunRepository(session)
         self.settings = settings
 
-    def overview(self) -> QueueOut:
-        """All queues that hold runs or have live workers, and the workers of the last day."""
+    def overview(self, viewer: Viewer | None = None) -> QueueOut:
+        """All queues that hold runs or have live workers, and the workers of the last day. Why a worker runs no code is
+        told to organisers word by word, to others without places on its host."""
+        whole = viewer is not None and viewer.organiser
         at = now()
         workers = self.runs.workers_since(at - WORKERS_SHOWN)
         live = [worker for worker in workers if self._alive(worker)]
@@ -45,7 +51,7 @@ class QueueService:
                 queues=worker.queues,
                 alive=self._alive(worker),
                 busy=worker.busy,
-                no_code=worker.no_code,
+                no_code=worker.no_code if whole else in_words(worker.no_code),
                 last_seen=worker.last_seen,
             )
             for worker in workers
@@ -118,8 +124,13 @@ def _serving(live: list[Worker], queue: str) -> int:
 
 
 def _no_code(live: list[Worker], queue: str) -> str:
-    reasons = [worker.no_code for worker in live if queue in worker.queues]
+    reasons = [in_words(worker.no_code) for worker in live if queue in worker.queues]
     return "; ".join(sorted(set(reasons))) if reasons and all(reasons) else ""
+
+
+def in_words(reason: str) -> str:
+    """A reason without paths and names of hosts: what they are called there is nobody's business but organisers'."""
+    return " ".join(PLACES.sub(" … ", reason).replace(" … :", " …:").split())
 
 
 def _note(run: Run, positions: dict[str, tuple[int, int]], live: list[Worker]) -> str:
