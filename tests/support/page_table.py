@@ -30,6 +30,7 @@ PAGES = {
     "/charts/vega.js": OPEN,
     "/submissions/{submission_id}/charts/loss.{form}": OPEN,
     "/trends": OPEN,
+    "/trends/chart.{form}": OPEN,
     "/queue": OPEN,
     "/docs": OPEN,
     "/api/docs": OPEN,

@@ -20,7 +20,9 @@ function vega(address) {
 
 async function enliven(figure) {
   const image = figure.querySelector("picture");
-  const asked = new URLSearchParams({ theme: dark.matches ? "dark" : "light", narrow: narrow.matches });
+  const asked = new URLSearchParams(figure.dataset.query);
+  asked.set("theme", dark.matches ? "dark" : "light");
+  asked.set("narrow", narrow.matches);
   try {
     const [embed, reply] = await Promise.all([vega(figure.dataset.bundle), fetch(`${figure.dataset.chart}.json?${asked}`)]);
     if (!reply.ok) return;

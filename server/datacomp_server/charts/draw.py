@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from datacomp_server.charts.kinds import Chart, Curves, Differences, Dots, Look, Mark, Shares, Strip
+from datacomp_server.charts.kinds import Chart, Courses, Curves, Differences, Dots, Look, Mark, Shares, Strip
 
 SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
 WIDE, NARROW = 640, 300
@@ -212,3 +212,46 @@ def _(chart: Differences, ink: Ink, width: int) -> alt.TopLevelMixin:
         tooltip=tooltip,
     )
     return alt.layer(zero, spans, points).properties(width=max(width - 140, 200), height=ROW * len(order))
+
+
+@_build.register
+def _(chart: Courses, ink: Ink, width: int) -> alt.TopLevelMixin:
+    names = [each.label for each in chart.courses]
+    label = width if width < WIDE else width // 2
+    legend = alt.Legend(columns=1 if width < WIDE else 2, labelLimit=label, symbolLimit=len(names), symbolOpacity=1)
+    colour = alt.Color("method:N", scale=alt.Scale(domain=names, scheme="tableau10"), legend=legend)
+    shape = alt.Shape("method:N", scale=alt.Scale(domain=names), legend=legend)
+    x, y = _logarithmic(chart)
+    tooltip = ["method:N", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("y", "low", "high"))]
+    measured, dashes, expected = (alt.Chart(_rows(rows)).encode(x=x, color=colour) for rows in _course_rows(chart))
+    layers = (
+        measured.mark_line(strokeWidth=1.5).encode(y=y),
+        dashes.mark_line(strokeWidth=1.2, strokeDash=[4, 4]).encode(y=y),
+        expected.mark_rule(opacity=0.45).encode(y=alt.Y("low:Q", title=chart.y_title), y2="high:Q"),
+        expected.mark_point(filled=False, size=60).encode(y=y, shape=shape, tooltip=tooltip),
+        measured.mark_point(filled=True, size=60, opacity=0.9).encode(y=y, shape=shape, tooltip=tooltip[:2]),
+    )
+    return alt.layer(*layers).properties(width=width, height=320)
+
+
+def _course_rows(chart: Courses) -> tuple[list[dict[str, Any]], ...]:
+    """What is measured, what leads from there to what is expected, and what is expected."""
+    ahead = [(each, each.expected) for each in chart.courses if each.expected is not None]
+    return (
+        [{"method": each.label, "x": x, "y": y} for each in chart.courses for x, y in each.points],
+        [{"method": each.label, "x": x, "y": y} for each, end in ahead for x, y in (each.points[-1], end[:2])],
+        [{"method": each.label, "x": x, "y": y, "low": low, "high": high} for each, (x, y, low, high) in ahead],
+    )
+
+
+def _logarithmic(chart: Courses) -> tuple[alt.X, alt.Y]:
+    """Axes just as wide as what is on them."""
+    heights = [y for each in chart.courses for _, y in each.points]
+    heights += [y for each in chart.courses for y in (each.expected or ())[1:]]
+    domain = [min(heights) * 0.95, max(heights) * 1.05]
+    across = alt.Scale(type="log", nice=False, padding=14)
+    upwards = alt.Scale(type="log", nice=False, domain=domain)
+    return (
+        alt.X("x:Q", title=chart.x_title, scale=across, axis=alt.Axis(format=".0e", grid=False, tickCount=5)),
+        alt.Y("y:Q", title=chart.y_title, scale=upwards, axis=alt.Axis(format=".2f", tickCount=8)),
+    )

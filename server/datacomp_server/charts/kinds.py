@@ -94,7 +94,26 @@ class Differences:
     rows: tuple[Difference, ...]
 
 
-Chart = Dots | Strip | Curves | Shares | Differences
+@dataclass(frozen=True)
+class Course:
+    """One method across scales: measured points, and the one that is expected next with its interval."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    expected: tuple[float, float, float, float] | None = None
+    """Place, error, and the bounds of its interval."""
+
+
+@dataclass(frozen=True)
+class Courses:
+    """Errors over compute, both logarithmic; what is expected is dashed and hollow."""
+
+    x_title: str
+    y_title: str
+    courses: tuple[Course, ...]
+
+
+Chart = Dots | Strip | Curves | Shares | Differences | Courses
 
 
 @dataclass(frozen=True)

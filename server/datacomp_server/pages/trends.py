@@ -9,10 +9,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from datacomp.messages import Track, TrendOut, TrendsOut
+from datacomp.messages import Forecast, ScalePoint, Track, TrendOut, TrendsOut
 from datacomp.scales import SCALES
+from datacomp.scaling.laws import LEAST_ERROR
 from datacomp.suite import Suite
-from datacomp_server.dependencies import AnswersDep, DatabaseDep
+from datacomp_server.charts.kinds import Course, Courses
+from datacomp_server.dependencies import AnswersDep, DatabaseDep, StudioDep
+from datacomp_server.errors import NotFound
+from datacomp_server.pages.charts import MEDIA, Form, LookDep
 from datacomp_server.pages.contexts import Page, Site
 from datacomp_server.pages.rendering import render
 from datacomp_server.pages.table import group_label
@@ -22,6 +26,8 @@ from datacomp_server.trends.service import DEFAULT_METRIC, Asked, TrendService
 router = APIRouter(include_in_schema=False)
 HTML = "text/html; charset=utf-8"
 MOST_CROSSINGS = 20
+MOST_COURSES = 8
+"""Methods on the chart: more cannot be told apart."""
 AXES = (("macs", "training compute (MACs)"), ("samples", "samples seen"))
 
 
@@ -79,6 +85,53 @@ def trends(
         return answer(request, make(site_for(request, viewer)))
     key = repr(("trends page", asked))
     return answers.get(key, HTML, lambda: render(make(anonymous_site(request))).encode()).response(request)
+
+
+@router.get("/trends/chart.{form}")
+def chart(
+    form: Form,
+    look: LookDep,
+    request: Request,
+    database: DatabaseDep,
+    answers: AnswersDep,
+    studio: StudioDep,
+    asked: AskedDep,
+) -> Response:
+    """The methods of the page, drawn: error over compute."""
+
+    def make() -> bytes:
+        with database.read() as session:
+            found = TrendService(session).overview(asked)
+        if not found.trends:
+            raise NotFound.of("chart-missing", "no method was entered at two scales", where="trends")
+        drawing = studio.draw(courses(found), look)
+        return (drawing.svg if form is Form.SVG else drawing.spec).encode()
+
+    return answers.get(repr(("trends chart", asked, form, look)), MEDIA[form], make).response(request)
+
+
+def courses(found: TrendsOut) -> Courses:
+    """The chart of the first methods."""
+    shown = [trend for trend in found.trends if len(trend.series.points) > 1][:MOST_COURSES] or found.trends[:1]
+    x_title = dict(AXES)[found.x]
+    return Courses(x_title, f"error (1 - {found.metric})", tuple(_course(trend, found.x) for trend in shown))
+
+
+def _course(trend: TrendOut, x: str) -> Course:
+    def place(of: ScalePoint | Forecast) -> float:
+        return of.macs if x == "macs" else of.samples_seen
+
+    points = tuple((place(point), _error(point.score)) for point in trend.series.points)
+    expected = trend.forecast
+    label = f"{trend.series.method} (published)" if trend.series.published else trend.series.method
+    if expected is None:
+        return Course(label, points)
+    bounds = (_error(expected.score), _error(expected.hi), _error(expected.lo))
+    return Course(label, points, (place(expected), *bounds))
+
+
+def _error(score: float) -> float:
+    return max(1 - score, LEAST_ERROR)
 
 
 def build(site: Site, asked: Asked, found: TrendsOut, suite: Suite | None) -> TrendsPage:
