@@ -1,5 +1,6 @@
 """Opening windows, private tasks, disclosure and equal subsets."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from datacomp.client import Client
 from datacomp.problems import BadInput, PlatformFault
 from datacomp_server.boards.config import read_boards
 from datacomp_server.clock import now
+from datacomp_server.operation.console import export_board
 from datacomp_server.settings import Settings
 
 WRONG = (
@@ -92,6 +94,38 @@ def test_private_tasks_count_from_the_revealing_on(make_settings: Callable[..., 
         board = site.board()
         assert [(row.submission, row.score) for row in board.rows] == [(second.id, 0.75), (first.id, 0.375)]
         assert (board.withheld, board.rows[0].tasks["mini/shift"]) == ([], 1.0)
+
+
+def test_no_order_of_a_board_tells_a_private_task(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    private = 'private_tasks = ["mini/shift"]\nreveals_at = '
+    by_task = "/api/leaderboard?board=small-board&sort=task:mini/shift&descending="
+    with running(redo(settings, private + at(1))) as site:
+        first = site.score("ada", uids(1), colours=6, shift=0).id
+        second = site.score("ben", uids(2), colours=4, shift=8).id
+
+        def order(way: str) -> list[str]:
+            return [row["submission"] for row in site.http.get(by_task + way).json()["rows"]]
+
+        assert order("true") == order("false") == [first, second], "the order of ranks"
+    with running(redo(settings, private + at(-1))) as site:
+        assert (order("true"), order("false")) == ([second, first], [first, second])
+
+
+@ONLY_SQLITE
+def test_an_export_for_organisers_holds_private_tasks(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = make_settings()
+    with running(redo(settings, f'private_tasks = ["mini/shift"]\nreveals_at = {at(1)}')) as site:
+        site.score("ada", uids(1), colours=6, shift=0)
+        second = site.score("ben", uids(2), colours=4, shift=8)
+        for private in (False, True):
+            folder = tmp_path / str(private)
+            assert export_board(site.database, settings, "small-board", folder, private=private) == 2
+            table = (folder / "leaderboard.csv").read_text()
+            manifest = json.loads((folder / "manifests" / f"{second.id}.json").read_text())
+            assert ("mini/shift" in table.splitlines()[0]) is private
+            assert (second.id in table.splitlines()[1]) is private, "with it the second leads"
+            assert ("mini/shift" in manifest["body"]["scores"]["tasks"]) is private
 
 
 @ONLY_SQLITE

@@ -54,6 +54,12 @@ class Order:
     key: str = RANK
     descending: bool = False
 
+    @property
+    def task(self) -> str | None:
+        """The task whose score it goes by."""
+        kind, _, name = self.key.partition(":")
+        return name if kind == "task" else None
+
     def terms(self, means: Means) -> list[ColumnElement[Any]]:
         """What to order by; equal entries stand in the order of their ranks."""
         ranks: list[ColumnElement[Any]] = [means.standing.asc(), Score.handed_in_at.asc(), Score.submission_id.asc()]

@@ -39,6 +39,8 @@ class View:
     offset: int = 0
     tasks: bool = True
     """Whether rows come with the scores of every task."""
+    private: bool = False
+    """Whether private tasks count and are shown before the board reveals them: for organisers alone."""
 
 
 class LeaderboardService:
@@ -65,24 +67,24 @@ class LeaderboardService:
         """The board that `--scale` means."""
         return self.boards.row_of_scale(scale, track).name
 
-    def pages(self, name: str, size: int = 1000) -> Iterator[LeaderboardOut]:
-        """All entries of a board by rank, page by page."""
+    def pages(self, name: str, size: int = 1000, *, private: bool = False) -> Iterator[LeaderboardOut]:
+        """All entries of a board by rank, page by page; with `private` as organisers may see them."""
         offset = 0
         while True:
-            page = self.board(name, View(limit=size, offset=offset))
+            page = self.board(name, View(limit=size, offset=offset, private=private))
             yield page
             offset += size
             if offset >= page.total:
                 return
 
     def _out(self, board: Board, view: View) -> LeaderboardOut:
-        hidden = withheld(board)
+        hidden = [] if view.private else withheld(board)
+        # Sorted by a task that nobody may see yet, the rows would tell it.
+        order = Order() if view.order.task in hidden else view.order
         means = Means(public=bool(hidden))
         pinned = Pinned.of(board)
         against = Against(Spread(SeedDeviation.of(board)), self.scores.best(board.name, means, pinned.conditions()))
-        found = self.scores.listed(
-            board.name, view.order, means, limit=view.limit, offset=view.offset, tasks=view.tasks
-        )
+        found = self.scores.listed(board.name, order, means, limit=view.limit, offset=view.offset, tasks=view.tasks)
         sweep = self.sweeps.last(board.name)
         valid = sweep is not None and sweep.done_at is not None and sweep.public == means.public
         waiting = self.scores.unfinished_rows(board.name, MOST_UNFINISHED)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from datacomp.console import console
 from datacomp_server.accounts.models import Role
+from datacomp_server.accounts.service import Viewer
 from datacomp_server.audit.service import Act, Audit
 from datacomp_server.boards.removals import Removals
 from datacomp_server.boards.service import BoardService
@@ -82,11 +83,14 @@ def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
     def export(
         board: Annotated[str, typer.Argument(help="Name of the board.")],
         folder: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
+        private: Annotated[
+            bool, typer.Option("--private", help="With private tasks, before they are revealed: not to be published.")
+        ] = False,
     ) -> None:
         """Write a board's leaderboard (CSV, all scores) and the manifest of every entry."""
         settings = load_settings()
         with open_database(settings) as database:
-            count = export_board(database, settings, board, folder)
+            count = export_board(database, settings, board, folder, private=private)
         console.print(f"{count} entries of {board} are in {folder}")
 
 
@@ -121,19 +125,24 @@ def _add_submission_commands(admin: typer.Typer, open_database: OpenDatabase) ->
         _carry_out(open_database, Act.SUBMISSION_WITHDRAWN, submission, reason)
 
 
-def export_board(database: Database, settings: Settings, board: str, folder: Path) -> int:
-    """Write `leaderboard.csv` and `manifests/<submission>.json`; returns the number of entries."""
+def export_board(database: Database, settings: Settings, board: str, folder: Path, *, private: bool = False) -> int:
+    """Write `leaderboard.csv` and `manifests/<submission>.json`; returns the number of entries.
+
+    What everybody may see now, or with `private` what organisers may: private tasks, and means and ranks by all tasks.
+    """
+    viewer = Viewer("", CONSOLE, Role.ORGANISER) if private else None
     (folder / "manifests").mkdir(parents=True, exist_ok=True)
     count = 0
     with database.read() as session, (folder / "leaderboard.csv").open("wb") as file:
         groups = list(BoardService(session).suite(board).groups())
-        file.writelines(csv_blocks(LeaderboardService(session, settings).pages(board), groups))
+        boards = LeaderboardService(session, settings)
+        file.writelines(csv_blocks(boards.pages(board, private=private), groups))
         service = SubmissionService(session, settings, Storage(settings.storage_url))
-        for page in LeaderboardService(session, settings).pages(board):
+        for page in boards.pages(board, private=private):
             for row in page.rows:
                 if row.submission is None:
                     continue
-                body = service.manifest(row.submission, None).model_dump(mode="json")
+                body = service.manifest(row.submission, viewer).model_dump(mode="json")
                 (folder / "manifests" / f"{row.submission}.json").write_text(json.dumps(body, indent=1))
                 count += 1
     return count
