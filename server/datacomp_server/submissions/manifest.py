@@ -54,7 +54,7 @@ def build_manifest(
         platform={"datacomp": __version__},
         submission=_submission(submission),
         board=_board(submission),
-        digests=_digests(submission, told),
+        digests=_digests(submission, told, seeds),
         runs=told,
         scores=_scores(score, seeds, hidden),
     )
@@ -118,7 +118,7 @@ def _attempt(attempt: Attempt) -> ManifestAttempt:
     )
 
 
-def _digests(submission: Submission, runs: Sequence[ManifestRun]) -> ManifestDigests:
+def _digests(submission: Submission, runs: Sequence[ManifestRun], seeds: Sequence[SeedScore]) -> ManifestDigests:
     results: dict[Stage, dict[str, Any]] = {run.stage: run.result or {} for run in runs}
     subset, ruled = results.get(Stage.SUBSET, {}), results.get(Stage.FILTER, {})
     engine = next((run.environment or {} for run in runs if run.stage is Stage.FILTER), {})
@@ -131,7 +131,7 @@ def _digests(submission: Submission, runs: Sequence[ManifestRun]) -> ManifestDig
         subset=subset.get("subset_digest"),
         scale=scale_of(submission).digest,
         recipe=results.get(Stage.TRAIN, {}).get("recipe_digest"),
-        suite=results.get(Stage.EVALUATE, {}).get("suite_digest"),
+        suite=seeds[0].suite_digest if seeds else None,
         weights={str(run.seed): run.result["weights_digest"] for run in by_stage[Stage.TRAIN] if run.result},
         checkpoints=_of_output(by_stage[Stage.TRAIN], CHECKPOINT_FILE),
         records=_of_output(by_stage[Stage.EVALUATE], RECORDS_FILE),

@@ -1,0 +1,1 @@
+"""`datacomp reproduce`: the worker's stages, carried out again from a manifest."""
