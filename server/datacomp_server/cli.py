@@ -15,12 +15,14 @@ import typer
 
 from datacomp.console import console
 from datacomp_server.accounts.models import Role
+from datacomp_server.accounts.reset import PasswordReset
 from datacomp_server.accounts.service import AccountService
 from datacomp_server.audit.service import Act, Audit
 from datacomp_server.boards.config import read_boards
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
 from datacomp_server.leaderboard.commands import add_rank_commands
+from datacomp_server.leaderboard.rescore_command import add_rescore_command
 from datacomp_server.operation.console import add_operation_commands
 from datacomp_server.operation.logs import log_as_set
 from datacomp_server.published.console import add_published_commands
@@ -133,6 +135,15 @@ def new_token(
     print(token)  # noqa: T201
 
 
+@admin.command("reset-password")
+def reset_password(name: AccountName) -> None:
+    """Print a link by which an account's owner chooses a new password, once and within an hour."""
+    settings = load_settings()
+    with _database(settings) as database:
+        link = PasswordReset(database, settings).link_for(name)
+    print(link)  # noqa: T201
+
+
 @admin.command("boards")
 def apply_boards(
     file: Annotated[Path | None, typer.Argument(help="TOML description; default DATACOMP_BOARDS_FILE.")] = None,
@@ -174,3 +185,4 @@ add_operation_commands(admin, _database)
 add_run_commands(admin, _database)
 add_rank_commands(admin, _database)
 add_published_commands(admin, _database)
+add_rescore_command(admin, _database)

@@ -34,6 +34,8 @@ BY_PASSWORD = frozenset(
         ("POST", "/account/register"),
         ("POST", "/account/password"),
         ("POST", "/account/delete"),
+        ("POST", "/account/forgotten"),
+        ("POST", "/account/reset"),
     }
 )
 """Where passwords are tried and accounts made."""

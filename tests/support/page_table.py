@@ -41,6 +41,8 @@ PAGES = {
     "/account/sign-in": OPEN,
     "/account/register": OPEN,
     "/account/confirm": OPEN,
+    "/account/forgotten": OPEN,
+    "/account/reset": OPEN,
     "/account/with/{provider}": OPEN,
     "/account/with/{provider}/callback": PROVED,
     "/account/with/new": PROVED,
@@ -64,6 +66,8 @@ FORMS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
     "/account/identities/{identity}/disconnect": ({}, {"": 404}),
     "/account/mail": ({"on_final": "no"}, {"": 303}),
     "/account/confirm": ({"code": "made up"}, {"": 422}),
+    "/account/forgotten": ({"email": "nobody@example.test"}, {"": 200}),
+    "/account/reset": ({"code": "made up", "new": "long enough", "again": "long enough"}, {"": 422}),
     "/account/webhooks": ({"url": "https://example.test/told"}, {"": 200}),
     "/account/webhooks/{webhook}/delete": ({}, {"ada": 303, "": 404}),
     "/account/export": ({}, {"": 200}),
@@ -82,6 +86,7 @@ FORMS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
 }
 """Every form: what it sends, and the answer to each person (`""`: everybody else) whose form it really is."""
 ANYBODYS = {"/account/sign-in", "/account/register", "/account/sign-out", "/account/confirm", "/account/with/new",
+            "/account/forgotten", "/account/reset",
             "/account/sign-out-everywhere"}  # fmt: skip
 """Forms that nobody in particular may send."""
 

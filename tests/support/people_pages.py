@@ -22,7 +22,16 @@ from datacomp.messages import (
 )
 from datacomp_server.accounts.providers import Provider
 from datacomp_server.pages.contexts import Page
-from datacomp_server.pages.people_contexts import AuditPage, ConfirmPage, JoinPage, NamePage, SettingsPage, TeamPage
+from datacomp_server.pages.people_contexts import (
+    AuditPage,
+    ConfirmPage,
+    ForgottenPage,
+    JoinPage,
+    NamePage,
+    ResetPage,
+    SettingsPage,
+    TeamPage,
+)
 
 PROVIDERS = [Provider("github", "GitHub"), Provider("oidc", HOSTILE)]
 QUOTAS = [
@@ -110,6 +119,12 @@ def people_pages() -> dict[str, Page]:
         "join": JoinPage(site=place, team="The Sieves", code=HOSTILE, present=None),
         "join-not-now": JoinPage(site=place, team="The Sieves", code="dc_code", present="Another"),
         "confirm": ConfirmPage(site=site("/account/confirm"), code=HOSTILE),
+        "forgotten": ForgottenPage(site=site("/account/forgotten"), available=True, email=HOSTILE),
+        "forgotten-told": ForgottenPage(site=site("/account/forgotten"), available=True, email=HOSTILE, done=True),
+        "forgotten-no-mail": ForgottenPage(site=site("/account/forgotten"), available=False),
+        "reset": ResetPage(site=site("/account/reset"), code=HOSTILE, name=HOSTILE),
+        "reset-ended": ResetPage(site=site("/account/reset"), code=HOSTILE, name=None),
+        "reset-done": ResetPage(site=site("/account/reset"), code="", name=HOSTILE, done=True),
         "confirmed": ConfirmPage(site=site("/account/confirm"), code="", done=True),
         "name": NamePage(
             site=site("/account/with/new", name=None), provider="GitHub", login=HOSTILE, name="ada", has_account=False

@@ -38,8 +38,14 @@ class AccountRepository:
 
     def user_by_email(self, email: str) -> User | None:
         """An account that gave this address, confirmed or not, whatever its case."""
+        return next(iter(self.users_by_email(email)), None)
+
+    def users_by_email(self, email: str) -> list[User]:
+        """All accounts that gave this address, confirmed or not, whatever its case; by name."""
         query = select(User).where(User.email.is_not(None), User.deleted_at.is_(None))
-        return self.session.scalar(query.where(User.email.ilike(_literal(email), escape="\\")).limit(1))
+        return list(
+            self.session.scalars(query.where(User.email.ilike(_literal(email), escape="\\")).order_by(User.name))
+        )
 
     def name_taken(self, name: str) -> bool:
         """Whether an account or a team has that name: they stand beside each other on boards."""

@@ -32,6 +32,10 @@ class Act(StrEnum):
     SIGNED_OUT = "signed-out"
     SIGNED_OUT_EVERYWHERE = "signed-out-everywhere"
     PASSWORD_CHANGED = "password-changed"  # noqa: S105 - the name of an act
+    RESET_LINK_SENT = "reset-link-sent"
+    RESET_LINK_MADE = "reset-link-made"
+    """At the server's console."""
+    PASSWORD_RESET = "password-reset"  # noqa: S105 - the name of an act
     TOKEN_MADE = "token-made"  # noqa: S105 - the name of an act
     TOKEN_REVOKED = "token-revoked"  # noqa: S105 - the name of an act
     IDENTITY_LINKED = "identity-linked"
@@ -52,6 +56,8 @@ class Act(StrEnum):
     BOARDS_APPLIED = "boards-applied"
     PUBLISHED_IMPORTED = "published-imported"
     SEED_DEVIATION = "seed-deviation"
+    BOARD_RESCORED = "board-rescored"
+    SUBMISSION_RESCORED = "submission-rescored"
     UIDS_REMOVED = "uids-removed"
     UIDS_RESTORED = "uids-restored"
 
@@ -87,8 +93,8 @@ class Audit:
         """Until when an account takes no password, after too many wrong ones; None when it takes one."""
         window = timedelta(seconds=self.settings.sign_in_lock_seconds)
         since = now() - window
-        good = self.lines.times(Act.SIGNED_IN, user_id, since, 1)
-        wrong = self.lines.times(Act.SIGN_IN_FAILED, user_id, good[0] if good else since, self.settings.sign_in_tries)
+        good = [at for act in (Act.SIGNED_IN, Act.PASSWORD_RESET) for at in self.lines.times(act, user_id, since, 1)]
+        wrong = self.lines.times(Act.SIGN_IN_FAILED, user_id, max(good, default=since), self.settings.sign_in_tries)
         return wrong[-1] + window if len(wrong) >= self.settings.sign_in_tries else None
 
 

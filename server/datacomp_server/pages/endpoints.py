@@ -5,13 +5,25 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from datacomp_server.accounts.providers import ElsewhereCookie
-from datacomp_server.pages import audit, charts, elsewhere, people, public, receipts, settings, submit, team, trends
+from datacomp_server.pages import (
+    audit,
+    charts,
+    elsewhere,
+    forgotten,
+    people,
+    public,
+    receipts,
+    settings,
+    submit,
+    team,
+    trends,
+)
 from datacomp_server.pages.assets import Static
 from datacomp_server.pages.errorpages import install_error_pages
 from datacomp_server.pages.security import SecurityHeaders
 
 router = APIRouter(include_in_schema=False)
-for part in (public, people, settings, elsewhere, team, submit, receipts, audit, charts, trends):
+for part in (public, people, settings, forgotten, elsewhere, team, submit, receipts, audit, charts, trends):
     router.include_router(part.router)
 
 

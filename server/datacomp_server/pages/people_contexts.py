@@ -76,6 +76,30 @@ class ConfirmPage(Page):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForgottenPage(Page):
+    """`forgotten.html`: asks for a link to choose a new password by."""
+
+    template: ClassVar[str] = "forgotten.html"
+    available: bool
+    """Whether mail is sent."""
+    email: str = ""
+    done: bool = False
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResetPage(Page):
+    """`reset.html`: a new password, by a link."""
+
+    template: ClassVar[str] = "reset.html"
+    code: str
+    name: str | None
+    """Of the account; None for a link that ended."""
+    done: bool = False
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NamePage(Page):
     """`name.html`: somebody who came from another provider chooses a name."""
 
