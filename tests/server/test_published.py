@@ -154,3 +154,17 @@ def test_withdrawing_own_entries_leaves_the_papers(papers: Site) -> None:
     opened = papers.submit("ada", uids(1), board="filtering-small")
     assert papers.act("ada", opened.id, "cancel").status_code == 200
     assert len(beside(papers, "filtering-small")) == 7
+
+
+@ONLY_SQLITE
+def test_the_leaderboard_shows_them_beneath_without_a_rank(papers: Site) -> None:
+    html = papers.http.get("/boards/filtering-small").text
+    assert "No entries yet" in html
+    part = html[html.index("Published, not run here") :]
+    assert "CLIP score (L/14 30%)" in part
+    assert "DataComp arXiv:2304.14108 Table 3" in part
+    assert "0.173" in part
+    assert 'class="n rank"' not in part
+    assert "Published, not run here" not in papers.http.get("/boards/filtering-tiny").text
+    assert "their filter" not in papers.http.get("/boards/filtering-small/leaderboard.csv").text
+    assert "not run here" in papers.http.get("/trends").text

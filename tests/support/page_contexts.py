@@ -82,10 +82,17 @@ def board_pages() -> dict[str, Page]:
             View(path, page=2),
         ),
     }
+    papers = [
+        row(None, method, 0.3, participant="", submission=None, status="published", source=source)
+        for method, source in (("Image-based", "DataComp arXiv:2304.14108 Table 3"), (HOSTILE, HOSTILE))
+    ]
     pages: dict[str, Page] = {
-        name: LeaderboardPage(site=site(path), board=boards[0], boards=boards, table=build(rows, view, names))
+        name: LeaderboardPage(
+            site=site(path), board=boards[0], boards=boards, table=build(rows, view, names),
+            published=papers if name in {"leaderboard-empty", "leaderboard-hostile"} else [],
+        )
         for name, (rows, view) in tables.items()
-    }
+    }  # fmt: skip
     for name, listed in (("", boards), ("-empty", [])):
         pages |= {
             f"home{name}": HomePage(site=site("/"), boards=listed),

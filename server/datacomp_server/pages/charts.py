@@ -25,6 +25,7 @@ from datacomp_server.leaderboard.service import LeaderboardService, View
 from datacomp_server.pages.assets import YEAR
 from datacomp_server.pages.receipt import result_of
 from datacomp_server.pages.web import PageViewer
+from datacomp_server.published.service import PublishedService
 
 router = APIRouter(include_in_schema=False)
 MOST_ENTRIES = 500
@@ -94,6 +95,8 @@ def board_chart(
     def make() -> bytes:
         with database.read() as session:
             table = LeaderboardService(session, settings).board(name, View(limit=MOST_ENTRIES))
+            papers = PublishedService(session).leaderboard_rows(name)
+        table = table.model_copy(update={"rows": [*table.rows, *papers]})
         chart = sizes(table) if which is BoardChart.SIZE else tasks(table, names, chances)
         return _drawn(studio, chart, look, form)
 

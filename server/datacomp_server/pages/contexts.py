@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from datacomp.messages import BoardOut, Failure, Progress, QuotaOut, SubmissionOut, TaskScore
+from datacomp.messages import BoardOut, Failure, LeaderboardRow, Progress, QuotaOut, SubmissionOut, TaskScore
 from datacomp.problems import Problem
 from datacomp.suite import Task
 from datacomp_server.accounts.providers import Provider
-from datacomp_server.pages.table import Leaderboard
+from datacomp_server.pages.table import Leaderboard, group_label
 from datacomp_server.runs.schemas import QueueOut
 
 
@@ -82,6 +82,14 @@ class LeaderboardPage(Page):
     board: BoardOut
     boards: list[BoardOut]
     table: Leaderboard
+    published: list[LeaderboardRow] = field(default_factory=list)
+    """What papers report of the same recipe; no part of the table, because it is not ranked."""
+
+    @property
+    def published_groups(self) -> list[tuple[str, str]]:
+        """Names and labels of the groups that papers have means of."""
+        found = dict.fromkeys(group for row in self.published for group in row.groups if group != "main")
+        return [(group, group_label(group)) for group in found]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -38,6 +39,7 @@ from datacomp_server.pages.filters import number, scientific, short
 from datacomp_server.pages.rendering import render
 from datacomp_server.pages.table import PAGE_SIZE, View, build, group_label
 from datacomp_server.pages.web import PageViewer, anonymous_site, answer, site_for
+from datacomp_server.published.service import PublishedService
 
 router = APIRouter(include_in_schema=False)
 
@@ -97,7 +99,8 @@ def board_page(
 
     def make(site: Site) -> LeaderboardPage:
         with database.read() as session:
-            return _leaderboard_page(name, view, site, BoardService(session), LeaderboardService(session, settings))
+            page = _leaderboard_page(name, view, site, BoardService(session), LeaderboardService(session, settings))
+            return replace(page, published=PublishedService(session).leaderboard_rows(name))
 
     if viewer is not None:
         return answer(request, make(site_for(request, viewer)))
