@@ -101,7 +101,7 @@ def test_cluster_bootstrap_gives_alexandrias_intervals() -> None:
             names = ("ku_minus_original_pp", "ku_minus_original_ci_low", "ku_minus_original_ci_high")
             within(difference, tuple(float(summary[name]) for name in names))
             compared += 1
-    assert compared == 22, "18 shares, two differences of arms, two of extractors"
+    assert compared == 28, "24 shares, two differences of arms, two of extractors"
 
 
 def printed(summary: Row, arm: str) -> tuple[float, float, float]:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,10 @@ def test_a_classifier_is_the_unit_mean_of_unit_template_embeddings(tmp_path: Pat
     """Two templates that each name another colour: the class lies between both, whatever their lengths."""
     one = task("between", size=1)
     write_task(
-        tmp_path / one.folder, [{"png": png((250, 10, 10)), "cls": b"0"}], names=["x", "y"], templates=["red {c}", "{c}"]
+        tmp_path / one.folder,
+        [{"png": png((250, 10, 10)), "cls": b"0"}],
+        names=["x", "y"],
+        templates=["red {c}", "{c}"],
     )
     model = ColourModel()
     asked: list[list[str]] = []
@@ -212,8 +215,53 @@ def test_a_rehearsal_takes_the_first_items_of_each_task(tmp_path: Path) -> None:
 def test_a_diverged_model_is_never_scored(tmp_path: Path) -> None:
     one = task("t", size=3)
     write_task(tmp_path / one.folder, coloured(0, 3)[0])
-    with pytest.raises(BadInput, match="model-diverged"):
+    with pytest.raises(BadInput, match="model-diverged") as refused:
         evaluated(suite_of(one), tmp_path, ColourModel(broken=True))
+    assert refused.value.problems[0].where == "t"
+    assert not (tmp_path / "records.parquet").exists()
+
+
+@dataclass
+class Short(ColourModel):
+    """Runs out of memory at images of one task, as PyTorch says it on a GPU or on a processor."""
+
+    error: Exception = field(default_factory=MemoryError)
+    calls: int = 0
+
+    def embed_image(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == 1:
+            raise self.error
+        return super().embed_image(images)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+)
+def test_short_memory_is_a_typed_failure_after_the_other_tasks_were_tried(tmp_path: Path, error: Exception) -> None:
+    tasks = [task("large", size=3), task("small", size=3)]
+    for number, one in enumerate(tasks):
+        write_task(tmp_path / one.folder, coloured(number, 3)[0])
+    model = Short(error=error)
+    with pytest.raises(PlatformFault) as fault:
+        evaluated(suite_of(*tasks), tmp_path, model)
+    (problem,) = fault.value.problems
+    assert (problem.code, problem.where) == ("evaluation-memory", "large: after 0 records")
+    assert problem.hint
+    assert model.calls == 2
+    assert not (tmp_path / "records.parquet").exists()
+
+
+def test_an_error_of_ours_is_not_taken_for_short_memory(tmp_path: Path) -> None:
+    one = task("t", size=3)
+    write_task(tmp_path / one.folder, coloured(0, 3)[0])
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        evaluated(suite_of(one), tmp_path, Short(error=RuntimeError("shape mismatch")))
     assert not (tmp_path / "records.parquet").exists()
 
 
@@ -255,6 +303,14 @@ def remove_templates(folder: Path) -> None:
     (folder / "zeroshot_classification_templates.txt").unlink()
 
 
+def break_templates(folder: Path) -> None:
+    (folder / "zeroshot_classification_templates.txt").write_text("a photo of a {c}\na photo of {}\n")
+
+
+def empty_class_file(folder: Path) -> None:
+    (folder / "classnames.txt").write_text("")
+
+
 def cut_shard(folder: Path) -> None:
     shard = folder / "test" / "1.tar"
     shard.write_bytes(shard.read_bytes()[:700])
@@ -277,6 +333,8 @@ def misname_shards(folder: Path) -> None:
     [
         (damage_class_file, "task-classes", "t: classnames.txt"),
         (remove_templates, "task-file-unreadable", "t: zeroshot_classification_templates.txt"),
+        (break_templates, "task-template-invalid", "t: zeroshot_classification_templates.txt"),
+        (empty_class_file, "task-file-empty", "t: classnames.txt"),
         (cut_shard, "task-shard-unreadable", "t: test/1.tar"),
         (remove_shard, "task-shard-unreadable", "t: test/1.tar"),
         (add_sample, "task-count", "t: test"),
@@ -402,6 +460,18 @@ def test_the_stage_evaluates_a_real_network_as_open_clip_alone_does(trained: Tra
     table = pq.read_table(path).to_pydict()
     assert table["prediction"][:40] == said.tolist()
     assert len(set(said.tolist())) > 1, "the random network tells colours apart somehow"
+
+
+def test_a_checkpoint_of_another_architecture_is_named_and_nothing_is_scored(trained: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    other = {name: weights[:1] if weights.ndim else weights for name, weights in trained.network.state_dict().items()}
+    torch.save({"state_dict": other}, path)
+    context = replace(trained, checkpoint=path).context(tmp_path / "stage")
+    with pytest.raises(PlatformFault) as fault:
+        evaluate.run(context)
+    assert fault.value.problems[0].code == "checkpoint-architecture"
+    assert fault.value.problems[0].where
+    assert not (context.workspace / RECORDS_FILE).exists()
 
 
 def test_a_rehearsal_names_its_own_suite(trained: Trained, tmp_path: Path) -> None:
