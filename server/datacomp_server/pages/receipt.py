@@ -214,11 +214,17 @@ def _dedup_facts(result: DedupResult) -> list[Fact]:
 def _train_facts(result: TrainResult) -> list[Fact]:
     threads = f", {result.threads} threads" if result.threads else ""
     resumed = [Fact("resumed from", f"checkpoint {result.resumed_from}")] if result.resumed_from else []
+    crew = [
+        Fact(label, number(count))
+        for label, count in (("processes", result.processes), ("parts of a batch", result.accumulation))
+        if count > 1
+    ]
     return [
         Fact("samples seen", number(result.samples_seen)),
         Fact("samples/s", figure(result.samples_per_second)),
         Fact("final loss", figure(result.final_loss)),
         Fact("device", f"{result.device}{threads}, {result.precision}"),
+        *crew,
         *resumed,
         Fact("recipe", short(result.recipe_digest), code=True, title=result.recipe_digest),
         Fact("weights", short(result.weights_digest), code=True, title=result.weights_digest),
