@@ -13,6 +13,8 @@ import pytest
 from datacomp.problems import PlatformFault
 from datacomp_server.charts.kinds import (
     Chart,
+    Course,
+    Courses,
     Curves,
     Difference,
     Differences,
@@ -44,6 +46,18 @@ EVERY: list[tuple[Chart, str, int]] = [
     (Curves("samples seen", "loss", (("seed 0", ((0, 8.0), (64, 6.5), (128, 6.0))),)), "loss", 1),
     (Shares("language", ("en", "fr"), (9, 1), (5, 5)), "whole pool", 2),
     (Differences("difference", (Difference("shapes", 0.1, 0.02, 0.18), Difference("digits", -0.1))), "digits", 2),
+    (
+        Courses(
+            "compute",
+            "error",
+            (
+                Course("rising", ((1e16, 0.9), (1e17, 0.8)), (1e18, 0.7, 0.6, 0.8)),
+                Course("alone", ((1e16, 0.95), (1e17, 0.9))),
+            ),
+        ),
+        "rising",
+        5,
+    ),
 ]
 
 
