@@ -125,7 +125,7 @@ def train(
         crew=crew or Crew(),
         accumulation=accumulation,
         calls=calls and calls.absolute(),
-        resume=resume,
+        resume=resume and resume.absolute(),
         identity=identity,
         parent=os.getpid(),
     )
