@@ -91,12 +91,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--suite", type=Path)
+    parser.add_argument("--suite-id", default="tiny")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--fraction", type=float, default=0.3)
     parser.add_argument("--out", type=Path)
     wanted = parser.parse_args()
-    pool, suite, data = Pool.open(wanted.pool), load_suite("tiny"), wanted.suite or wanted.pool / "suite"
+    pool, suite, data = Pool.open(wanted.pool), load_suite(wanted.suite_id), wanted.suite or wanted.pool / "suite"
     results = []
     for seed, threads in itertools.product(range(wanted.seeds), map(int, wanted.threads.split(","))):
         result = one(pool, suite, data, wanted.fraction, seed, threads)

@@ -1,7 +1,7 @@
 """A board of three seeds, from the upload to scores, and its results done again from their manifests.
 
-Server, protocol, worker and its stages are the real ones; trainings take a moment (`quick_child`: a chain of hashes that
-depends on seed and data) and evaluations read their weights (`quick_evaluate`).
+Server, protocol, worker and its stages are the real ones; trainings take a moment (`quick_child`: a chain of hashes by
+seed and data) and evaluations read their weights (`quick_evaluate`).
 """
 
 import json

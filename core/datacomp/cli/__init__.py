@@ -28,12 +28,12 @@ def build() -> typer.Typer:
 
     import typer
 
-    from datacomp.cli import account, data, local, submissions, subsets, team, trends
+    from datacomp.cli import account, data, local, submissions, subsets, suite, team, trends
 
     app = _app()
     pool = typer.Typer(help="Make, ingest and look at candidate pools.", no_args_is_help=True)
-    for group in (account.commands, submissions.commands, data.commands, subsets.commands, local.commands):
-        app.registered_commands.extend(group.registered_commands)
+    for module in (account, submissions, data, subsets, suite, local):
+        app.registered_commands.extend(module.commands.registered_commands)
     pool.registered_commands.extend(data.pool_commands.registered_commands)
     for point in entry_points(group=PLUGINS):
         try:
@@ -46,6 +46,7 @@ def build() -> typer.Typer:
         pool.registered_commands.extend(beside.registered_commands)
     app.add_typer(pool, name="pool")
     app.add_typer(subsets.subset_commands, name="subset")
+    app.add_typer(suite.suite_commands, name="suite")
     app.add_typer(trends.commands, name="scaling")
     app.add_typer(account.account_commands, name="account")
     app.add_typer(team.team_commands, name="team")

@@ -266,8 +266,8 @@ class Lifecycle:
             return False
         outputs = self.submissions.hold_promoted(twin.id)
         scores = self.scores.seed_score(twin.id)
-        if run.stage is Stage.EVALUATE and scores is None:
-            return False
+        if run.stage is Stage.EVALUATE and (scores is None or scores.suite_digest != twin.result["suite_digest"]):
+            return False  # none, or of another suite: its board was scored anew
         if not all(file.deleted_at is None and self.storage.exists(file.key) for file in outputs):
             return False
         for file in outputs:
