@@ -46,7 +46,7 @@ class Size:
 
 
 FULL = Size(40_000, (("ViT-B-32", 4096), ("ViT-L-14", 1024)), "amp", 20, 2, 12, 20_000, 100_000)
-TINY = Size(256, (("tiny-ViT-8-32", 32), ("ViT-B-32", 2)), "fp32", 2, 1, 1, 64, 2_000)
+TINY = Size(256, (("tiny-ViT-8-32", 32),), "fp32", 2, 1, 1, 64, 2_000)
 
 
 def pool_of_photos(work: Path, samples: int) -> Path:
