@@ -1,11 +1,12 @@
-"""How far results of the same selection lie apart: the same seed on other numbers of threads, and other seeds.
+"""How far results of one selection lie apart: the same seed on other threads or in another precision, other seeds.
 
-.venv/bin/python benchmarks/tolerance/run.py --pool DIR [--suite DIR] [--seeds 3] [--threads 1,2] [--fraction 0.3]
+.venv/bin/python benchmarks/tolerance/run.py --pool DIR [--suite DIR] [--seeds 0,1,2] [--threads 1,2] [--precision fp32]
 
-Trains the scale `tiny` on the pairs with the highest CLIP score of an ingested tiny world, once for every seed and
-number of threads, evaluates the tiny suite, and prints the largest difference between runs of one seed (what
-reproduction must allow for) and the standard deviation between seeds of one number of threads. The published tolerances
-in `core/datacomp/published/tolerance.json` come from here. One JSON line a run goes to --out.
+Trains the scale `tiny` on the pairs with the highest CLIP score of an ingested tiny world, once for every seed, number
+of threads and precision (`amp_bf16` stands for hardware that rounds otherwise), evaluates the tiny suite, and prints
+the largest difference between runs of one seed and between seeds. The tolerance that is published in
+`core/datacomp/reproduction/tolerances.json` comes from here. One JSON line a run goes to --out; runs that stand there
+are not done again.
 """
 
 from __future__ import annotations
@@ -52,14 +53,15 @@ class Quiet:
 class Result:
     seed: int
     threads: int
+    precision: str
     weights: str
     average: float
     main: float
     tasks: dict[str, float]
 
 
-def one(pool: Pool, suite: Suite, data: Path, fraction: float, seed: int, threads: int) -> Result:
-    scale = replace(get_scale("tiny"), threads=threads)
+def one(pool: Pool, suite: Suite, data: Path, fraction: float, seed: int, threads: int, precision: str) -> Result:
+    scale = replace(get_scale("tiny"), threads=threads, precision=precision)
     uids = select(pool, None, f"top_fraction(clip_l14_similarity_score, {fraction})").uids(pool)
     chosen = clip.pool_rows(pool, uids)
     with tempfile.TemporaryDirectory(prefix="tolerance-") as folder:
@@ -72,18 +74,22 @@ def one(pool: Pool, suite: Suite, data: Path, fraction: float, seed: int, thread
     means = aggregate(values, suite)
     if means.average is None or means.main is None:
         raise SystemExit("the suite has tasks without a value")
-    return Result(seed, threads, trained.weights_digest, means.average, means.main, values)
+    return Result(seed, threads, precision, trained.weights_digest, means.average, means.main, values)
 
 
 def spread(results: list[Result]) -> dict[str, dict[str, float]]:
-    """By mean: the largest difference within a seed, and the largest deviation between seeds of one thread count."""
+    """By mean: the largest difference within a seed, between two seeds, and the standard deviation between seeds."""
     found = {}
     for mean in MEANS:
-        pairs = [(a, b) for a, b in itertools.combinations(results, 2) if a.seed == b.seed]
-        within = max((abs(getattr(a, mean) - getattr(b, mean)) for a, b in pairs), default=0.0)
-        groups = [[getattr(r, mean) for r in results if r.threads == n] for n in {r.threads for r in results}]
-        between = max((stdev(group) for group in groups if len(group) > 1), default=0.0)
-        found[mean] = {"largest_within_a_seed": within, "deviation_between_seeds": between}
+        by_seed = {r.seed: getattr(r, mean) for r in reversed(results)}
+        pairs = list(itertools.combinations(results, 2))
+        found[mean] = {
+            "largest_within_a_seed": max(
+                (abs(getattr(a, mean) - getattr(b, mean)) for a, b in pairs if a.seed == b.seed), default=0.0
+            ),
+            "largest_between_seeds": max(by_seed.values()) - min(by_seed.values()),
+            "deviation_between_seeds": stdev(by_seed.values()) if len(by_seed) > 1 else 0.0,
+        }
     return found
 
 
@@ -92,18 +98,23 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--suite", type=Path)
     parser.add_argument("--suite-id", default="tiny")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--fraction", type=float, default=0.3)
     parser.add_argument("--out", type=Path)
     wanted = parser.parse_args()
     pool, suite, data = Pool.open(wanted.pool), load_suite(wanted.suite_id), wanted.suite or wanted.pool / "suite"
-    results = []
-    for seed, threads in itertools.product(range(wanted.seeds), map(int, wanted.threads.split(","))):
-        result = one(pool, suite, data, wanted.fraction, seed, threads)
+    lines = wanted.out.read_text().splitlines() if wanted.out and wanted.out.is_file() else []
+    results = [Result(**json.loads(line)) for line in lines]
+    seeds, threads = (map(int, text.split(",")) for text in (wanted.seeds, wanted.threads))
+    for plan in itertools.product(seeds, threads, wanted.precision.split(",")):
+        if plan in {(r.seed, r.threads, r.precision) for r in results}:
+            continue
+        result = one(pool, suite, data, wanted.fraction, *plan)
         results.append(result)
-        print(f"seed {seed}, {threads} threads: average {result.average:.4f}, main {result.main:.4f}, "
-              f"weights {result.weights[:12]}", flush=True)  # fmt: skip
+        print("seed {}, {} threads, {}".format(*plan), f"average {result.average:.4f}, main {result.main:.4f}, "
+              f"weights {result.weights[:12]}", sep=": ", flush=True)  # fmt: skip
         if wanted.out:
             with wanted.out.open("a") as file:
                 file.write(json.dumps(vars(result)) + "\n")
