@@ -20,6 +20,8 @@ from datacomp_server.errors import install_handlers
 from datacomp_server.heads import AnswerHead
 from datacomp_server.health import router as health_router
 from datacomp_server.leaderboard.answers import Answers
+from datacomp_server.leaderboard.comparing import Comparisons
+from datacomp_server.leaderboard.endpoints import compare_router
 from datacomp_server.leaderboard.endpoints import router as leaderboard_router
 from datacomp_server.notices.endpoints import router as notices_router
 from datacomp_server.operation.logs import AccessLog
@@ -87,6 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         uploads_router,
         downloads_router,
         leaderboard_router,
+        compare_router,
         published_router,
         trends_router,
         queue_router,
@@ -115,6 +118,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.database, app.state.storage = platform.database, platform.storage
     app.state.turns = asyncio.Semaphore(TURNS)
     app.state.hub = Hub(platform.database, app.state.settings, platform.storage)
+    app.state.comparisons = Comparisons()
     app.state.answers = Answers(app.state.settings.board_cache_seconds)
     app.state.studio = Studio()
     try:

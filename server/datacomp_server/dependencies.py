@@ -27,6 +27,7 @@ from datacomp_server.charts.studio import Studio
 from datacomp_server.database import Database
 from datacomp_server.errors import Forbidden, Unauthorised
 from datacomp_server.leaderboard.answers import Answers
+from datacomp_server.leaderboard.comparing import Comparisons
 from datacomp_server.leaderboard.service import LeaderboardService
 from datacomp_server.notices.service import NoticeService
 from datacomp_server.notices.wishes import Wishes
@@ -74,6 +75,12 @@ def get_studio(request: Request) -> Studio:
     return studio
 
 
+def get_comparisons(request: Request) -> Comparisons:
+    """Comparisons of entries that the application has made."""
+    comparisons: Comparisons = request.app.state.comparisons
+    return comparisons
+
+
 def get_hub(request: Request) -> Hub:
     """The application's event streams."""
     hub: Hub = request.app.state.hub
@@ -91,6 +98,7 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 StorageDep = Annotated[Storage, Depends(get_storage)]
 AnswersDep = Annotated[Answers, Depends(get_answers)]
 StudioDep = Annotated[Studio, Depends(get_studio)]
+ComparisonsDep = Annotated[Comparisons, Depends(get_comparisons)]
 HubDep = Annotated[Hub, Depends(get_hub)]
 
 

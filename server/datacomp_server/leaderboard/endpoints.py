@@ -1,22 +1,30 @@
-"""`/api/leaderboard`."""
+"""`/api/leaderboard` and `/api/compare`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 from starlette.responses import Response
 
-from datacomp.messages import LeaderboardOut, Track
+from datacomp.messages import CompareOut, LeaderboardOut, Track
 from datacomp.problems import BadInput
-from datacomp_server.dependencies import AnswersDep, DatabaseDep, SettingsDep
+from datacomp_server.dependencies import AnswersDep, ComparisonsDep, DatabaseDep, SettingsDep, StorageDep
 from datacomp_server.errors import refusals
+from datacomp_server.leaderboard.compare import MOST, CompareService, compare
 from datacomp_server.leaderboard.order import RANK, Order
 from datacomp_server.leaderboard.service import LeaderboardService, View
 
 router = APIRouter(prefix="/api/leaderboard", tags=["leaderboard"])
 
+compare_router = APIRouter(prefix="/api/compare", tags=["leaderboard"])
+
 MOST_ROWS = 1000
+IdsQuery = Annotated[
+    list[Annotated[str, Field(max_length=400)]],
+    Query(max_length=MOST, description="Ids of entries, separated by commas or given one by one."),
+]
 
 
 @router.get("", response_model=LeaderboardOut, responses={304: {"description": "Not changed"}, **refusals(404)})
@@ -47,3 +55,19 @@ def leaderboard(
 
     key = repr(("api", board, scale, track, limit, offset, sort, descending))
     return answers.get(key, "application/json", make).response(request)
+
+
+@compare_router.get("", responses=refusals(404))
+def compare_entries(
+    database: DatabaseDep, settings: SettingsDep, storage: StorageDep, comparisons: ComparisonsDep, ids: IdsQuery
+) -> CompareOut:
+    """Two to four entries of one suite: differences from the first by task, group and average with intervals, and how
+    many uids their subsets share."""
+    with database.read() as session:
+        gathered = CompareService(session, settings).gather(split_ids(ids))
+    return compare(gathered, comparisons, storage, settings)
+
+
+def split_ids(ids: list[str]) -> list[str]:
+    """Ids as addresses give them: `ids=a,b` or `ids=a&ids=b`."""
+    return [one for part in ids for one in (piece.strip() for piece in part.split(",")) if one]

@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, contains_eager, defer, lazyload
 
+from datacomp_server.boards.models import Board
+from datacomp_server.leaderboard.columns import columns_of
 from datacomp_server.leaderboard.models import UNRANKED, RankChange, Ranking, Score, SeedScore
 from datacomp_server.leaderboard.order import Means, Order
 from datacomp_server.leaderboard.spread import Baseline
@@ -44,6 +46,10 @@ class ScoreRepository:
         """A submission's scores."""
         return self.session.get(Score, submission_id)
 
+    def ranking(self, submission_id: str) -> Ranking | None:
+        """Where the last sweep placed an entry."""
+        return self.session.get(Ranking, submission_id)
+
     # --- boards
 
     def listed_count(self, board: str) -> int:
@@ -51,21 +57,33 @@ class ScoreRepository:
         return self.session.scalar(select(func.count()).where(*_listed(board))) or 0
 
     def listed(
-        self, board: str, order: Order, means: Means, *, limit: int, offset: int, tasks: bool = True
+        self,
+        board: Board,
+        order: Order,
+        means: Means,
+        *,
+        limit: int,
+        offset: int,
+        tasks: bool = True,
     ) -> list[tuple[Submission, Score, Ranking | None, int]]:
         """One page of a board's entries with the last sweep's ranges and their places among all of them, from 1."""
         query = select(Submission, Score, Ranking).join(Score, Score.submission_id == Submission.id)
-        query = query.outerjoin(Ranking, Ranking.submission_id == Submission.id).where(*_listed(board))
+        query = query.outerjoin(Ranking, Ranking.submission_id == Submission.id).where(*_listed(board.name))
         query = query.join(Submission.user).options(contains_eager(Submission.user), lazyload(Submission.board))
-        if not tasks:
-            query = query.options(defer(Score.tasks))
-        query = query.order_by(*order.terms(means)).limit(limit).offset(offset)
-        if order == Order():
-            rows = self.session.execute(query)
-            return [(*row._tuple(), place) for place, row in enumerate(rows, offset + 1)]
-        found = [row._tuple() for row in self.session.execute(query)]
-        places = self._places(board, means, [score.submission_id for _, score, _ in found])
-        return [(submission, score, range_, places[score.submission_id]) for submission, score, range_ in found]
+        query = query.options(defer(Score.task_values), *([] if tasks else [defer(Score.tasks)]))
+        if order == Order() and offset == 0:
+            rows = self.session.execute(query.order_by(*order.terms(means)).limit(limit))
+            return [(*row._tuple(), place) for place, row in enumerate(rows, 1)]
+        columns = columns_of(self.session, board, means)
+        page = columns.page(order, limit, offset)
+        if page is None:
+            rows = self.session.execute(query.order_by(*order.terms(means)).limit(limit).offset(offset))
+            found = [row._tuple() for row in rows]
+        else:
+            by_id = {row[0].id: row._tuple() for row in self.session.execute(query.where(Submission.id.in_(page)))}
+            found = [by_id[submission] for submission in page if submission in by_id]
+        places = columns.places
+        return [(*row, places[row[0].id]) for row in found if row[0].id in places]
 
     def best(self, board: str, means: Means, baselines: list[ColumnElement[bool]]) -> Baseline | None:
         """The highest average among the entries that one of the conditions holds for."""
@@ -84,13 +102,6 @@ class ScoreRepository:
         """What is still under way, oldest first."""
         query = select(Submission).where(*_unfinished(board)).order_by(Submission.created_at, Submission.id)
         return list(self.session.scalars(query.limit(limit)))
-
-    def _places(self, board: str, means: Means, wanted: list[str]) -> dict[str, int]:
-        """Places of some entries in the order of ranks."""
-        place = func.row_number().over(order_by=Order().terms(means)).label("place")
-        places = select(Score.submission_id, place).where(*_listed(board)).subquery()
-        query = select(places.c.submission_id, places.c.place).where(places.c.submission_id.in_(wanted))
-        return {row.submission_id: row.place for row in self.session.execute(query)}
 
 
 def _listed(board: str) -> list[ColumnElement[Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
-from datacomp.messages import LeaderboardOut, LeaderboardRow
+from datacomp.messages import LeaderboardOut, LeaderboardRow, SeedDeviationOut
 
 PAGE_SIZE = 100
 GROUP_LABELS = {
@@ -136,6 +136,12 @@ class Leaderboard:
     has_published: bool
     rank_by: str
     generated_at: datetime
+    rule: str
+    """How entries are ranked, in words."""
+    deviation: SeedDeviationOut | None
+    ranks_at: datetime | None
+    """The rank ranges are those of the scores at this time; None before there were any."""
+    ranks_pending: bool
 
 
 def _falls_first(key: str) -> bool:
@@ -183,6 +189,10 @@ def build(board: LeaderboardOut, view: View, task_names: Mapping[str, str]) -> L
         has_published=any(row.status == "published" for row in board.rows),
         rank_by=board.rank_by,
         generated_at=board.generated_at,
+        rule=board.rule,
+        deviation=board.seed_deviation,
+        ranks_at=board.ranks_at,
+        ranks_pending=board.ranks_pending,
     )
 
 
