@@ -61,7 +61,7 @@ def trend(
     if found.left_out:
         console.print(f"{found.left_out} more methods: name one")
     for crossing in found.crossings[:20]:
-        kind = "measured" if crossing.measured else "extrapolated"
+        kind = "by the scores themselves" if crossing.measured else "by the fitted curves alone"
         names = f"{escape(crossing.first)} falls behind {escape(crossing.second)}"
         console.print(f"[yellow]crossing[/] {names} {crossing.between}, at {crossing.x:.2g} ({kind})")
     if (more := len(found.crossings) - 20) > 0:

@@ -143,7 +143,7 @@ class Crossing(Message):
     between: str
     """In words: between which scales."""
     measured: bool
-    """Whether scores on both sides say so; else it is extrapolated."""
+    """Whether the scores on both sides say so; else the fitted curves alone do."""
 
 
 class CoverageOut(Message):

@@ -19,8 +19,8 @@ MOST_CURVES = 30
 def crossings(series: Sequence[Series], question: Question | None = None) -> list[Crossing]:
     """Crossings within the scales that both methods were entered at, and up to one scale beyond.
 
-    A crossing is measured when the scores at the scales around it are the other way round, else extrapolated. Only
-    scales that both methods have count, and curves that stay within seed noise of each other do not cross.
+    A crossing is measured when the scores at the scales around it change places too. Only scales that both methods
+    have count, and curves that stay within seed noise of each other do not cross.
     """
     question = question or Question()
     curves = [(each, found) for each in series[:MOST_CURVES] if (found := describe(each, question)) is not None]

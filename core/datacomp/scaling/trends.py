@@ -18,7 +18,6 @@ import numpy as np
 
 from datacomp.messages import Figure, Forecast, ScalePoint, Series, TrendOut
 from datacomp.scales import SCALES, Scale
-from datacomp.scaling import laws
 from datacomp.scaling.cautions import cautions
 from datacomp.scaling.evidence import BackTestError, measured_error
 from datacomp.scaling.laws import FORMS, Fitted, Floats, fit, log_errors
@@ -173,20 +172,21 @@ def forecast(
 def _draws(
     found: Description, points: Sequence[ScalePoint], question: Question, to: Scale | None
 ) -> tuple[Floats, Floats]:
-    """Log errors expected at the target, and exponents, of fits to points moved as seeds would move them."""
+    """Log errors expected at the target, and exponents, of fits to points drawn anew: the law's own, moved as seeds
+    would move them and by what the law misses (residuals, scaled up for the parameters that were fitted)."""
     rng = np.random.default_rng(0)
     straight = found.law.form == "line"
-    count = DRAWS if straight else LAW_DRAWS
+    shape = (DRAWS if straight else LAW_DRAWS, len(points))
+    fitted = found.law.log_error(found.compute)
+    spare = max(len(points) - len(FORMS[found.law.form]), 1)
+    left = (found.log_error - fitted) * np.sqrt(len(points) / spare)
     noise = question.deviation(points) / np.exp(found.log_error)
-    drawn = found.log_error + rng.normal(size=(count, len(points))) * noise
+    drawn = fitted + rng.choice(left, shape) + rng.normal(size=shape) * noise
     place = question.where(to) if to is not None else found.compute[-1]
     if straight:
         x = np.log(found.compute)
         slopes = (drawn @ (x - x.mean())) / float((x - x.mean()) @ (x - x.mean()))
         return drawn.mean(axis=1) + slopes * (np.log(place) - x.mean()), -slopes
-    left = laws.residuals(found.law.theta, found.compute / found.law.unit, found.log_error)
-    spare = max(len(points) - len(FORMS[found.law.form]), 1)
-    drawn += rng.choice(left, (count, len(points))) * np.sqrt(len(points) / spare)
     fits = [fit(found.law.form, found.compute, row, start=found.law.theta) for row in drawn]
     return np.array([float(each.log_error(place)) for each in fits]), np.array([each.theta[1] for each in fits])
 
