@@ -10,6 +10,7 @@ from pydantic import Field
 from datacomp.messages.accounts import QuotaNote
 from datacomp.messages.ranks import SeedDeviationOut
 from datacomp.messages.words import (
+    ByodSetting,
     DedupSetting,
     Digest,
     Disclosure,
@@ -37,6 +38,8 @@ class BoardOut(Message):
     train_queue: str
     seeds: int
     dedup: DedupSetting
+    byod: ByodSetting | None = None
+    """What the board asks of datasets; null on boards of the filtering track."""
     max_upload_bytes: int
     submissions_per_day: int
     submissions_total: int | None = None
@@ -115,6 +118,8 @@ class TaskScore(Message):
     lo: float | None = None
     """Bounds of the 95% interval that the number of items gives."""
     hi: float | None = None
+    details: dict[str, float] = Field(default_factory=dict)
+    """Of probes what each number of shots gives, of varied tasks what each variation does, see docs/suite.md."""
 
 
 class ScoreOut(Message):

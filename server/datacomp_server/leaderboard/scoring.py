@@ -67,6 +67,8 @@ def _tasks(records: Mapping[str, Records], suite: Suite) -> dict[str, dict[str, 
     values = task_values(records, suite)
     for task in suite.tasks:
         found[task.key] = {"value": _finite(values[task.key].value), "n": values[task.key].n}
+        if values[task.key].details:
+            found[task.key]["details"] = values[task.key].details
         near = sampled(task, records[task.key])
         if near is not None and math.isfinite(near.variance):
             found[task.key] |= {"lo": near.lo, "hi": near.hi, "variance": near.variance}
@@ -85,7 +87,15 @@ def mean_tasks(seeds: Sequence[Mapping[str, Mapping[str, Any]]], suite: Suite) -
         if variance is not None:
             bounds = {name: mean_or_none([one.get(name) for one in of_task]) for name in ("lo", "hi")}
             found[task.key] |= {**bounds, "variance": variance}
+        if details := _mean_details([one.get("details", {}) for one in of_task]):
+            found[task.key]["details"] = details
     return found
+
+
+def _mean_details(seeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means of what every seed tells; of p-values there is no such thing, so they are told of single seeds alone."""
+    means = mean_groups(seeds)
+    return {name: value for name, value in means.items() if len(seeds) == 1 or not name.endswith(" p")}
 
 
 def _known(tasks: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, float]:

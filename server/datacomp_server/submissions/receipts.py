@@ -78,6 +78,7 @@ def score_out(whole: Score, suite: Suite, hidden: list[str], spread: Spread) -> 
                 n=found.get("n", 0),
                 lo=found.get("lo"),
                 hi=found.get("hi"),
+                details=found.get("details", {}),
             )
         )
     return ScoreOut(
