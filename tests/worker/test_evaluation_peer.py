@@ -1,7 +1,7 @@
 """Every metric of DataComp's suite as the original's own functions measured it (clip-benchmark, WILDS, scikit-learn).
 
-`peer_metrics.json` was written by `benchmarks/evaluation/run.py --golden`, which runs the original on the same data with the
-same model; the data is generated anew here.
+`peer_metrics.json` was written by `benchmarks/evaluation/run.py --golden`, which runs the original on the same data
+with the same model; the data is generated anew here.
 """
 
 import json
