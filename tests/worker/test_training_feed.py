@@ -127,7 +127,7 @@ def test_the_seed_decides_and_kept_images_change_nothing(shards: SubsetShards, r
 
 def test_images_and_tokens_are_what_the_trainers_transform_and_tokenizer_give(shards: SubsetShards, recipe) -> None:
     transform, tokenizer = recipe
-    assert SplitTransform.of(transform).normalise is not None
+    assert SplitTransform.of(transform).values is not None
     images, tokens = batches(shards, recipe)[2]
     draws, numbers = Draws(0, shards.samples), np.arange(16, 24, dtype=np.uint64)
     for place, (row, seed) in enumerate(zip(draws.rows(numbers), draws.transform_seeds(numbers), strict=True)):
@@ -180,7 +180,7 @@ def test_shards_of_nothing_but_noise_end_in_a_typed_fault(shards: SubsetShards, 
 
 
 def test_a_reader_keeps_few_tars_open(shards: SubsetShards, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datacomp_worker.training.feed.OPEN_TARS", 1)
+    monkeypatch.setattr("datacomp_worker.training.reader.OPEN_TARS", 1)
     reader = Reader(shards)
     captions = [reader.read(row)[1] for row in (0, 39, 1, 38)]
     assert len(reader._open) == 1

@@ -16,10 +16,13 @@ from datacomp.problems import PlatformFault
 
 
 class CacheSettings(BaseSettings):
-    """What a worker's scratch directory may hold."""
+    """How subsets are read, and what a worker's scratch directory may hold of them."""
 
     model_config = SettingsConfigDict(env_prefix="DATACOMP_", extra="ignore")
 
+    subsets: Literal["virtual", "tars"] = "virtual"
+    """Where a subset's samples are read: `virtual`, where they lie in the pool's tars; `tars`, in tars of their own,
+    which pays where the pool lies on a slower disk than the scratch directory. Nothing that is learnt depends on it."""
     subset_cache_bytes: int = Field(1_000_000_000_000, ge=0)
     """Bytes of subset shards that are kept. The least recently used leave first, those in use never; what a run needs
     now is made even beyond it, as far as the disk goes."""

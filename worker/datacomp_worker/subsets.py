@@ -1,36 +1,42 @@
-"""Subset shards on this host: what of a subset can be trained on, and the tars that hold just that.
+"""Subset shards on this host: what of a subset can be trained on, and where its samples are read.
 
-The tars are written by `datacomp.reshard`, from the places that the pool's pack knows, and kept in a `cache.ShardCache`
-named by what they were made from: the same subset of the same pool is made once on a host.
+They are read where they lie in the pool's tars (virtual shards: an index alone is written), or in tars that hold just
+the subset. Both are written by `datacomp.reshard`, from the places that the pool's pack knows, and kept in a
+`ShardCache` named by what they were made from: the same subset of the same pool is made once on a host. Sample n of the
+one is sample n of the other, so a training does not depend on which it reads.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from datacomp.digests import digest_json
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.reshard import reshard_pool
-from datacomp.reshard.run import INDEX, LAYOUT, META
+from datacomp.reshard.pack import PoolTars
+from datacomp.reshard.run import LAYOUT
 from datacomp.reshard.space import writing
-from datacomp.reshard.write import SHARD
+from datacomp.reshard.virtual import VIRTUAL_LAYOUT, from_pool
 from datacomp.uids import UID_DTYPE, Uids, halves, unknown_problem, write_subset
 from datacomp_worker.shard_cache import ShardCache
+from datacomp_worker.shards import SubsetShards, open_shards, subset_shards
 
 SHARD_SIZE = 10_000
 """Samples per tar, as the original's resharder has it."""
 
 Report = Callable[[int, int], None]
-"""Told samples written and samples in all; may raise to stop the work."""
+"""Told samples written (or tars looked at) and how many there are in all; may raise to stop the work."""
+Kind = Literal["virtual", "tars"]
+
+__all__ = ["Kind", "Selection", "SubsetShards", "materialise", "open_shards", "reshard", "select", "virtual"]
 
 
 @dataclass(frozen=True)
@@ -54,25 +60,6 @@ class Selection:
         sha = hashlib.sha256()
         sha.update(np.ascontiguousarray(self.uids.astype(UID_DTYPE, copy=False)).view(np.uint8).data)
         return sha.hexdigest()
-
-
-@dataclass(frozen=True)
-class SubsetShards:
-    """A complete folder of subset shards."""
-
-    directory: Path
-    samples: int
-    shards: int
-
-    @property
-    def index(self) -> npt.NDArray[np.void]:
-        """Where every sample lies: shape (samples,), dtype `PLACE`, mapped."""
-        index: npt.NDArray[np.void] = np.load(self.directory / INDEX, mmap_mode="r", allow_pickle=False)
-        return index
-
-    def tar(self, number: int) -> Path:
-        """The tar of that number."""
-        return self.directory / SHARD.format(number)
 
 
 def select(pool: Pool, uids: Uids, *, limit: int | None = None) -> Selection:
@@ -102,7 +89,13 @@ def select(pool: Pool, uids: Uids, *, limit: int | None = None) -> Selection:
 
 @contextmanager
 def materialise(
-    pool: Pool, selection: Selection, cache: ShardCache, *, report: Report, check: Callable[[], None]
+    pool: Pool,
+    selection: Selection,
+    cache: ShardCache,
+    *,
+    report: Report,
+    check: Callable[[], None],
+    kind: Kind = "tars",
 ) -> Iterator[SubsetShards]:
     """The shards of a selection, made now unless they are there already; they stay while the context lasts.
 
@@ -110,23 +103,39 @@ def materialise(
     raise to stop waiting. A making that was killed is gone on with. `PlatformFault` when the pool's tars do not fit its
     pack, or the disk has no room.
     """
-    key = digest_json([LAYOUT, pool.manifest.digest, selection.digest])
+    source = [LAYOUT, pool.manifest.digest] if kind == "tars" else [VIRTUAL_LAYOUT, _tars_now(pool, cache)]
+    write = reshard if kind == "tars" else virtual
 
     def make(directory: Path) -> None:
-        reshard(pool, selection.uids, directory, indexes=cache.indexes, room=cache.make_room, report=report)
+        write(pool, selection.uids, directory, indexes=cache.indexes, room=cache.make_room, report=report)
 
-    with cache.entry(key, make, check) as directory:
-        yield open_shards(directory)
+    with cache.entry(digest_json([*source, selection.digest]), make, check) as directory:
+        yield subset_shards(directory)
 
 
-def open_shards(directory: Path) -> SubsetShards:
-    """A complete folder of subset shards; `PlatformFault` when it is not one."""
+def _tars_now(pool: Pool, cache: ShardCache) -> list[Any]:
+    """What names the pool's tars in their present state: virtual shards of what they were are not used any more."""
     try:
-        meta = json.loads((directory / META).read_text())
-        return SubsetShards(directory, int(meta["output_count"]), int(meta["output_shard_count"]))
-    except (OSError, ValueError, KeyError) as error:
-        hint = "remove the folder; it is made again"
-        raise PlatformFault.of("subset-shards-damaged", f"unreadable {META}: {error}", str(directory), hint) from error
+        return PoolTars.of(pool, cache.indexes).identity
+    except BadInput as error:
+        raise PlatformFault(*error.problems) from error
+
+
+def virtual(
+    pool: Pool,
+    uids: Uids,
+    directory: Path,
+    *,
+    indexes: Path | None = None,
+    room: Callable[[int], None] = lambda needed: None,
+    report: Report = lambda done, total: None,
+) -> SubsetShards:
+    """Virtual shards of a sorted subset, all of whose samples have an image. `PlatformFault` as `materialise`."""
+    try:
+        from_pool(pool, uids, directory, cache=indexes, room=room, report=report)
+    except BadInput as error:  # the subset was checked before: what is wrong is a tar of the pool
+        raise PlatformFault(*error.problems) from error
+    return subset_shards(directory)
 
 
 def reshard(
@@ -155,4 +164,4 @@ def reshard(
         raise PlatformFault(*error.problems) from error
     finally:
         subset.unlink(missing_ok=True)
-    return open_shards(directory)
+    return subset_shards(directory)

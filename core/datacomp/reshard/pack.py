@@ -108,15 +108,25 @@ class PoolTars:
         samples = self.pool.manifest.tars[number].samples
         return TarIndex.load(self._file(work, number)) or TarIndex(np.empty(0, PLACE), samples, 0)
 
+    def check(self, number: int, rows: npt.NDArray[np.int64]) -> None:
+        """See whether some of a tar's samples, in its order, are where the pack has them. `BadInput` when not."""
+        if self._at_places(number, rows) is None:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            self._chosen(number, rows)
+
     def _file(self, work: Path, number: int) -> Path:
         return work / f"{number}.index"
 
     def _located(self, number: int, rows: npt.NDArray[np.int64]) -> TarIndex | None:
         """The samples at the pack's places; None when the tar has to be read to tell where they begin and end."""
-        places = _Places.of(self.pool, rows)
-        if not self._follow_others(number, rows, places.start):
+        if not self._follow_others(number, rows, _Places.of(self.pool, rows).start):
             return None
-        path, uids = self.tars[number], np.ascontiguousarray(self.pool.uids[rows])
+        return self._at_places(number, rows)
+
+    def _at_places(self, number: int, rows: npt.NDArray[np.int64]) -> TarIndex | None:
+        """The samples that begin at the pack's places; None when one does not, or has another uid."""
+        places = _Places.of(self.pool, rows)
+        path, uids = self.pool.tar_file(number), np.ascontiguousarray(self.pool.uids[rows])
         found: list[int] = []
         try:
             with path.open("rb", 0) as file:
@@ -141,7 +151,7 @@ class PoolTars:
 
     def _chosen(self, number: int, rows: npt.NDArray[np.int64]) -> TarIndex:
         """The samples around the pack's places, from the index of the whole tar."""
-        path = self.tars[number]
+        path = self.pool.tar_file(number)
         whole = index_tar(path, self.cache)
         image, uids = np.asarray(self.pool.column("image_offset"))[rows], self.pool.uids[rows]
         at = np.searchsorted(np.ascontiguousarray(whole.rows["start"]), image, "right") - 1

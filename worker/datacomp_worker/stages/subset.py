@@ -1,8 +1,8 @@
 """subset: settle what is trained on, and have its shards at hand.
 
-What is promoted is small: the uids and a report. The shards stay in this host's scratch, and the host that trains
-finds them there or makes them again. A site that has ingested metadata alone hands the uids on as they are: which of
-them have an image is known where the images are.
+What is promoted is small: the uids and a report. The shards, by default virtual ones in the pool's own tars, stay in
+this host's scratch, and the host that trains finds them there or makes them again. A site that has ingested metadata
+alone hands the uids on as they are: which of them have an image is known where the images are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REHEARSAL_SAMPLES = REHEARSAL_STEPS * REHEARSAL_BATCH
 
 
 def run(context: StageContext) -> StageOutput:
-    """Drop what has no image here, write the rest as `subset.npy`, copy its samples into shards."""
+    """Drop what has no image here, write the rest as `subset.npy`, have its samples in shards."""
     given = read_subset(context.input(SUBSET_FILE))
     uids = without_removed(given, context.job.removed)
     pool = board_pool(context)
@@ -75,9 +75,13 @@ def shards_of(context: StageContext, uids: Uids) -> Iterator[tuple[Selection, Su
     pool = board_pool(context)
     selection = clip.pool_rows(pool, uids, limit=REHEARSAL_SAMPLES if context.job.rehearsal else None)
 
-    def report(done: int, total: int) -> None:
-        context.report.progress(Progress(done=done, total=total, unit="samples"))
+    settings = CacheSettings()
+    unit = "tars" if settings.subsets == "virtual" else "samples"
 
-    cache = ShardCache(context.scratch, CacheSettings().subset_cache_bytes)
-    with materialise(pool, selection, cache, report=report, check=context.report.check) as shards:
+    def report(done: int, total: int) -> None:
+        context.report.progress(Progress(done=done, total=total, unit=unit))
+
+    cache = ShardCache(context.scratch, settings.subset_cache_bytes)
+    made = materialise(pool, selection, cache, report=report, check=context.report.check, kind=settings.subsets)
+    with made as shards:
         yield selection, shards

@@ -6,92 +6,32 @@ the clock or on the number of processes: sample number n of a run is always the 
 
 from __future__ import annotations
 
-import io
 import logging
-import os
 import random
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence, Sized
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from open_clip.transform import MaybeToTensor
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import Compose, Normalize
 
 from datacomp.lifeline import die_with_parent
-from datacomp.problems import PlatformFault
-from datacomp_worker.subsets import SubsetShards
+from datacomp.problems import DatacompError, PlatformFault, Problem
+from datacomp_worker.shards import Shards
 from datacomp_worker.training.draws import Draws
+from datacomp_worker.training.reader import Reader, Undecodable
+from datacomp_worker.training.transform import SplitTransform
 
-OPEN_TARS = 256
 MEMORY = 128 << 20
 """Bytes of decoded images that a loader in the trainer's own process keeps: small subsets are decoded once."""
 ATTEMPTS = 100
 """Undecodable samples in a row after which the shards are taken to be damaged."""
+AHEAD = 64
+"""Samples that the system is asked to fetch before the first of them is read."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-
-
-@dataclass
-class Reader:
-    """Random access to the images and captions of subset shards."""
-
-    shards: SubsetShards
-    _open: OrderedDict[int, int] = field(default_factory=OrderedDict)
-
-    def __post_init__(self) -> None:
-        self._index = self.shards.index
-
-    def __len__(self) -> int:
-        return self.shards.samples
-
-    def read(self, row: int) -> tuple[Image.Image, str]:
-        """Decode a sample as the trainer does: an RGB image and a caption. Raises what PIL or UTF-8 raise."""
-        shard, image_offset, image_size, text_offset, text_size = self._index[row].item()
-        file = self._file(shard)
-        with io.BytesIO(os.pread(file, image_size, image_offset)) as stream, Image.open(stream) as image:
-            decoded = image.convert("RGB")
-        return decoded, os.pread(file, text_size, text_offset).decode()
-
-    def _file(self, shard: int) -> int:
-        if shard not in self._open:
-            while len(self._open) >= OPEN_TARS:
-                os.close(self._open.popitem(last=False)[1])
-            self._open[shard] = os.open(self.shards.tar(shard), os.O_RDONLY)
-        self._open.move_to_end(shard)
-        return self._open[shard]
-
-
-@dataclass(frozen=True)
-class SplitTransform:
-    """A training transform whose last part, to tensor and normalise, is applied to whole batches.
-
-    Both are elementwise, so the values are those of the transform applied image by image.
-    """
-
-    each: Callable[[Image.Image], Any]
-    normalise: Normalize | None
-
-    @classmethod
-    def of(cls, transform: Any) -> SplitTransform:
-        """Split open_clip's transform; one that ends otherwise stays whole."""
-        parts = list(getattr(transform, "transforms", ()))
-        if [type(part) for part in parts[-2:]] == [MaybeToTensor, Normalize]:
-            return cls(Compose(parts[:-2]), parts[-1])
-        return cls(transform, None)
-
-    def join(self, images: Sequence[Any]) -> torch.Tensor:
-        """What `each` gave for every image of a batch, as one tensor, shape (batch, 3, side, side)."""
-        if self.normalise is None:
-            return torch.stack(tuple(images))
-        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-        batch = pixels.permute(0, 3, 1, 2).contiguous().to(torch.get_default_dtype()).div(255)
-        normalised: torch.Tensor = self.normalise(batch)
-        return normalised
 
 
 class Batches(Dataset[Batch]):
@@ -122,7 +62,11 @@ class Batches(Dataset[Batch]):
         before = torch.get_rng_state(), random.getstate()
         try:
             rows, seeds = self._draws.rows(numbers), self._draws.transform_seeds(numbers)
-            samples = [self._sample(*drawn) for drawn in zip(numbers, rows, seeds, strict=True)]
+            samples = []
+            for place, drawn in enumerate(zip(numbers, rows, seeds, strict=True)):
+                if place % AHEAD == 0:
+                    self._reader.expect(row for row in rows[place : place + AHEAD].tolist() if row not in self._kept)
+                samples.append(self._sample(*drawn))
         finally:  # the model may draw from the same generator
             torch.set_rng_state(before[0])
             random.setstate(before[1])
@@ -142,8 +86,8 @@ class Batches(Dataset[Batch]):
                 return self._kept[row]
             try:
                 image, caption = self._reader.read(row)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                logging.warning("row %d of the subset cannot be decoded (%r): another is drawn", row, error)
+            except Undecodable as error:
+                logging.warning("row %d of the subset cannot be decoded (%s): another is drawn", row, error)
                 row = int(self._draws.rows(np.array([number], np.uint64), attempt)[0])
                 continue
             return self._keep(row, image, self._tokenizer(caption))
@@ -156,6 +100,41 @@ class Batches(Dataset[Batch]):
             self._memory -= size
             self._kept[row] = image, tokens
         return image, tokens
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a loader's process hands over in place of a batch: an exception would be made again from its text alone."""
+
+    problems: tuple[Problem, ...]
+
+
+class Guarded(Dataset["Batch | Failure"]):
+    """Batches, or why there are none."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> Batch | Failure:
+        """The batch of that number."""
+        try:
+            return self._batches[step]
+        except DatacompError as error:
+            return Failure(error.problems)
+
+
+class Loader(DataLoader["Batch | Failure"]):
+    """A data loader out of which typed faults come as they were raised."""
+
+    num_batches: int
+    num_samples: int
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """The batches of the epoch. `PlatformFault` as `Reader.read`, and `subset-undecodable`."""
+        for batch in super().__iter__():
+            if isinstance(batch, Failure):
+                raise PlatformFault(*batch.problems)
+            yield batch
 
 
 class EpochSteps(Sampler[int], Sized):
@@ -176,7 +155,7 @@ class EpochSteps(Sampler[int], Sized):
 class Feed:
     """What the trainer expects under `data["train"]`: a data loader that knows its length, and `set_epoch`."""
 
-    dataloader: DataLoader[Batch]
+    dataloader: Loader
     steps: EpochSteps
 
     def set_epoch(self, epoch: int) -> None:
@@ -185,12 +164,13 @@ class Feed:
 
 
 def get_data(
-    shards: SubsetShards, args: Any, preprocess: tuple[Any, Any], epoch: int = 0, tokenizer: Any = None
+    shards: Shards, args: Any, preprocess: tuple[Any, Any], epoch: int = 0, tokenizer: Any = None
 ) -> dict[str, Feed]:
     """In place of `open_clip_train.data.get_data`; `args` are the trainer's parsed arguments."""
+    sources = [(source.shards.samples, source.weight) for source in shards.sources]
     batches = Batches(
         Reader(shards),
-        Draws(args.seed, shards.samples),
+        Draws.of(args.seed, sources),
         transform=preprocess[0],
         tokenizer=lambda caption: tokenizer(caption)[0],
         batch_size=args.batch_size,
@@ -199,8 +179,8 @@ def get_data(
         memory=0 if args.workers else MEMORY,
     )
     steps = EpochSteps(-(-args.train_num_samples // (args.batch_size * args.world_size)))
-    loader = DataLoader(
-        batches,
+    loader = Loader(
+        Guarded(batches),
         batch_size=None,
         sampler=steps,
         num_workers=args.workers,
