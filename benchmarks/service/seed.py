@@ -13,6 +13,7 @@ from datacomp.suite import load_suite
 from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.service import AccountService
 from datacomp_server.database import Database
+from datacomp_server.leaderboard.columns import pack
 from datacomp_server.leaderboard.models import Score
 from datacomp_server.settings import Settings
 from datacomp_server.submissions.models import Submission
@@ -89,5 +90,6 @@ def _score(rng: random.Random, entry: dict[str, Any], suite: Any) -> dict[str, A
     means = {"average": level, "main": level + 0.01, "groups": groups, "standing": -level}
     return {
         "submission_id": entry["id"], "board_name": BOARD, "tasks": tasks, "seeds": 1, "listed": True,
-        "handed_in_at": entry["created_at"], **means, **{f"public_{name}": value for name, value in means.items()},
+        "handed_in_at": entry["created_at"], "task_values": pack(tasks),
+        **means, **{f"public_{name}": value for name, value in means.items()},
     }  # fmt: skip

@@ -58,6 +58,8 @@ class Score(Base):
     main: Mapped[float | None]
     groups: Mapped[dict[str, Any]]
     tasks: Mapped[dict[str, Any]]
+    task_values: Mapped[bytes | None]
+    """The same values alone, as `columns.pack` packs them: a board is sorted by a task without reading `tasks`."""
     public_average: Mapped[float | None]
     """Means over the tasks that are not private: what the board shows and ranks by until it reveals the others."""
     public_main: Mapped[float | None]

@@ -84,7 +84,7 @@ class LeaderboardService:
         means = Means(public=bool(hidden))
         pinned = Pinned.of(board)
         against = Against(Spread(SeedDeviation.of(board)), self.scores.best(board.name, means, pinned.conditions()))
-        found = self.scores.listed(board.name, order, means, limit=view.limit, offset=view.offset, tasks=view.tasks)
+        found = self.scores.listed(board, order, means, limit=view.limit, offset=view.offset, tasks=view.tasks)
         sweep = self.sweeps.last(board.name)
         valid = sweep is not None and sweep.done_at is not None and sweep.public == means.public
         waiting = self.scores.unfinished_rows(board.name, MOST_UNFINISHED)

@@ -16,6 +16,7 @@ from datacomp.statistics.intervals import task_bootstrap
 from datacomp.suite import Suite
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService, is_revealed
+from datacomp_server.leaderboard.columns import pack
 from datacomp_server.leaderboard.models import Score, standing_of
 
 
@@ -48,9 +49,10 @@ def shown(score: Score, hidden: list[str], *, tasks: bool = True) -> ShownScore:
 
 
 def note_public_means(score: Score, board: Board) -> None:
-    """Set what follows from a score's own tasks and means: the means over the tasks that are not private, sampling
-    variances, and both standings."""
+    """Set what follows from a score's own tasks and means: the tasks' values alone, the means over those that are not
+    private, sampling variances, and both standings."""
     suite = BoardService.suite_of(board)
+    score.task_values = pack(score.tasks)
     score.variances = _variances(score.tasks, suite)
     if board.private_tasks:
         part = public_part(suite, board.private_tasks)
