@@ -147,7 +147,7 @@ class Crossing(Message):
 
 
 class CoverageOut(Message):
-    """How forecasts did that could be made before the larger scale's score was known."""
+    """How forecasts did that could be made before the larger scale's score was known: of the methods at most scales."""
 
     forecasts: int
     inside: int

@@ -17,7 +17,7 @@ from datacomp.scaling.trends import Question, usable
 
 FEWEST = 3
 RESAMPLES = 1000
-MOST = 1000
+MOST = 500
 """Methods that are compared pair by pair; of more a random sample is."""
 
 
