@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from datacomp.digests import digest_file
 from datacomp.problems import BadInput, Problem, raise_if_any
-from datacomp.scoring import aggregate, score_records
+from datacomp.scoring import aggregate, centered_average, score_records
 from datacomp.suite import Suite
 
 
@@ -29,6 +29,10 @@ class FileScores:
     groups: dict[str, float]
     tasks: dict[str, float | None]
     items: dict[str, int]
+    details: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What probes and varied tasks tell besides, by task."""
+    centered: float | None = None
+    """Mean of the counted tasks' scores centred at chance."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Rescored:
     groups: dict[str, float]
     tasks: dict[str, float | None]
     files: tuple[FileScores, ...]
+    centered: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -61,6 +66,8 @@ def score_file(path: Path, suite: Suite) -> FileScores:
         groups={group: value for group, value in means.groups.items() if _finite(value) is not None},
         tasks=tasks,
         items={key: found.n for key, found in values.items()},
+        details={key: found.details for key, found in values.items() if found.details},
+        centered=_finite(centered_average({key: value for key, value in tasks.items() if value is not None}, suite)),
     )
 
 
@@ -93,6 +100,7 @@ def rescore(source: Path, suite: Suite) -> Rescored:
         },
         tasks={key: _mean([one.tasks[key] for one in scored]) for key in scored[0].tasks},
         files=tuple(scored),
+        centered=_mean([one.centered for one in scored]),
     )
 
 

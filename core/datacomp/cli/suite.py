@@ -98,7 +98,9 @@ def rescore_records(
     for task in wanted.tasks:
         value, items = found.tasks[task.key], found.files[0].items[task.key]
         table.add_row(task.name, task.metric or "", f"{items:,}", "-" if value is None else f"{value:.5f}")
+        for name, told in found.files[0].details.get(task.key, {}).items() if len(found.files) == 1 else ():
+            table.add_row(f"  {name}", "", "", f"{told:.5f}", style="dim")
     console.print(table)
-    means = {"average": found.average, "main": found.main, **found.groups}
-    told = ", ".join(f"{name} {'-' if value is None else f'{value:.5f}'}" for name, value in means.items())
-    console.print(f"{wanted.id}, {len(found.files)} files: {told}", highlight=False)
+    means = {"average": found.average, "centred at chance": found.centered, "main": found.main, **found.groups}
+    summary = ", ".join(f"{name} {'-' if value is None else f'{value:.5f}'}" for name, value in means.items())
+    console.print(f"{wanted.id}, {len(found.files)} files: {summary}", highlight=False)
