@@ -55,6 +55,7 @@ RULES = {
     "the team's owner": Rule(frozenset({"owner"}), _hidden("other", "organiser")),
     "organisers": Rule(frozenset({"organiser"})),
     "workers": Rule(frozenset({"worker"})),
+    "listed entries alone": Rule(frozenset(), dict.fromkeys(CALLERS, 404)),
     "a token of its own": Rule(frozenset(), dict.fromkeys(CALLERS, 401)),
 }
 
@@ -122,6 +123,7 @@ CASES = [
     Case(f"PUT {ONE}/content", "its owner", "validating"),
     Case(f"DELETE {ONE}/content", "its team", "uploading"),
     Case("GET /api/leaderboard", "open"),
+    Case("GET /api/compare", "listed entries alone"),
     Case("GET /api/trends", "open"),
     Case("GET /api/queue", "by its address"),
     Case("POST /api/worker/hello", "workers"),
@@ -196,6 +198,8 @@ def ask(place: Peopled, case: Case, caller: str) -> Any:
         options = {"content": content} if method in {"PATCH", "POST", "PUT"} else {}
     elif method == "PUT" and "files" in path:
         options = {"content": SUBSET, "params": {"fence": place.attempt.job.fence}}
+    elif path == "/api/compare":
+        options = {"params": {"ids": f"{place.submissions['scored']},{place.submissions['withdrawn']}"}}
     elif path == "/api/leaderboard":
         options = {"params": {"board": "small-board"}}
     return place.site.http.request(method, filled, headers=headers, **options)

@@ -31,6 +31,7 @@ PAGES = {
     "/submissions/{submission_id}/charts/loss.{form}": OPEN,
     "/trends": OPEN,
     "/trends/chart.{form}": OPEN,
+    "/compare": OPEN,
     "/queue": OPEN,
     "/docs": OPEN,
     "/api/docs": OPEN,

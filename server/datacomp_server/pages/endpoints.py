@@ -8,6 +8,7 @@ from datacomp_server.accounts.providers import ElsewhereCookie
 from datacomp_server.pages import (
     audit,
     charts,
+    compare,
     elsewhere,
     forgotten,
     people,
@@ -23,7 +24,7 @@ from datacomp_server.pages.errorpages import install_error_pages
 from datacomp_server.pages.security import SecurityHeaders
 
 router = APIRouter(include_in_schema=False)
-for part in (public, people, settings, forgotten, elsewhere, team, submit, receipts, audit, charts, trends):
+for part in (public, people, settings, forgotten, elsewhere, team, submit, receipts, audit, charts, trends, compare):
     router.include_router(part.router)
 
 
