@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hub import Hub, serving_hub
+from typer.testing import CliRunner
 
+from datacomp.cli.suite import suite_commands
 from datacomp.digests import digest_file
 from datacomp.problems import BadInput, PlatformFault, Problem
 from datacomp.suite import Kind, Metric, Suite, Task, load_suite
@@ -187,3 +189,22 @@ def test_everything_wrong_with_a_tree_is_said_at_once(tmp_path: Path) -> None:
         "t7 suite-file-invalid",
     ]
     assert all(one.hint for one in found)
+
+
+def test_the_commands_fetch_from_a_mirror_and_check(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, to = tmp_path / "made.json", tmp_path / "suite"
+    file.write_text(SUITE.model_dump_json())
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(suite_commands, [*arguments])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    assert "4 tasks of made@1 fetched" in run("download", str(file), "--to", str(to))
+    assert "good: 4 tasks" in run("check", str(to), "--suite", str(file), "--digests")
+    shutil.rmtree(to / "wds_vtab-things_test")
+    assert "suite-folder-missing" in run("check", str(to), "--suite", str(file), code=1)
+    assert "good: 1 tasks" in run("check", str(to), "--suite", str(file), "--tasks", "misc/winogavil")
+    assert "datacomp-38@1" in run("list")

@@ -182,6 +182,17 @@ def _judged(source: Source, pool: Pool, suite: Path, tmp_path: Path) -> None:
     def other_subset(body: dict) -> None:
         next(run for run in body["runs"] if run["stage"] == "subset")["result"]["subset_digest"] = "1" * 64
 
+    def other_track(body: dict) -> None:
+        body["board"]["track"] = "byod"
+
+    with pytest.raises(BadInput, match="reproduce-track"):
+        reproduce(altered(source, other_track), pool, suite, tmp_path / "track")
+
+    def other_recipe(body: dict) -> None:
+        body["board"]["scale"]["digest"] = "2" * 64
+
+    with pytest.raises(BadInput, match="reproduce-recipe"):
+        reproduce(altered(source, other_recipe), pool, suite, tmp_path / "recipe")
     stopped = reproduce(altered(source, other_subset), pool, suite, tmp_path / "subset")
     assert not stopped.reproduced
     assert [line.what for line in stopped.lines] == ["subset"], "nothing is trained on another subset"

@@ -8,7 +8,7 @@ An application that breaks off is gone on with by the same command: what has the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import select
@@ -25,14 +25,8 @@ from datacomp_server.database import Database
 from datacomp_server.errors import Conflict
 from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.leaderboard.repository import ScoreRepository
-from datacomp_server.leaderboard.scoring import (
-    SeedResult,
-    mean_groups,
-    mean_or_none,
-    mean_tasks,
-    score_stored_records,
-)
-from datacomp_server.leaderboard.visibility import note_public_means
+from datacomp_server.leaderboard.scoring import SeedResult, mean_or_none, score_stored_records
+from datacomp_server.leaderboard.visibility import note_means
 from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
 from datacomp_server.submissions.models import StoredFile, Submission
@@ -199,14 +193,7 @@ def _differs(seed: SeedScore, result: SeedResult) -> bool:
 
 
 def _columns(result: SeedResult) -> dict[str, Any]:
-    return {
-        "suite_digest": result.suite_digest,
-        "average": result.average,
-        "main": result.main,
-        "groups": result.groups,
-        "tasks": result.tasks,
-        "variances": result.variances,
-    }
+    return {field.name: getattr(result, field.name) for field in fields(result)}
 
 
 def apply_rescoring(database: Database, settings: Settings, plan: Plan, *, actor: str, report: Report) -> int:
@@ -244,11 +231,7 @@ def _apply(session: Session, settings: Settings, plan: Plan, change: Change, act
             setattr(seed, name, value)
     score = scores.score(change.submission)
     if score is not None:
-        score.average = mean_or_none([seed.average for seed in seeds])
-        score.main = mean_or_none([seed.main for seed in seeds])
-        score.groups = mean_groups([seed.groups for seed in seeds])
-        score.tasks = mean_tasks([seed.tasks for seed in seeds], plan.suite)
-        note_public_means(score, submission.board)
+        note_means(score, seeds, submission.board)
         scores.note_change(submission.board_name)
     told = (
         f"scored again under {plan.suite.id}: average {_told(change.before.average)} -> {_told(change.after.average)}"

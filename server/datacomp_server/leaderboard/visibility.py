@@ -6,7 +6,7 @@ it never saw; at the revealing time every task counts and the ranks may change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from datacomp.suite import Suite
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService, is_revealed
 from datacomp_server.leaderboard.columns import pack
-from datacomp_server.leaderboard.models import Score, standing_of
+from datacomp_server.leaderboard.models import Score, SeedScore, standing_of
+from datacomp_server.leaderboard.scoring import mean_groups, mean_or_none, mean_tasks
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ def shown(score: Score, hidden: list[str], *, tasks: bool = True) -> ShownScore:
         return ShownScore(score.average, score.main, score.groups, kept, score.variances or {}, score.seeds)
     variances = score.public_variances or {}
     return ShownScore(score.public_average, score.public_main, score.public_groups, kept, variances, score.seeds)
+
+
+def note_means(score: Score, seeds: Sequence[SeedScore], board: Board) -> None:
+    """Set everything that follows from the scores of a submission's seeds."""
+    score.average = mean_or_none([seed.average for seed in seeds])
+    score.main = mean_or_none([seed.main for seed in seeds])
+    score.groups = mean_groups([seed.groups for seed in seeds])
+    score.tasks = mean_tasks([seed.tasks for seed in seeds], BoardService.suite_of(board))
+    score.seeds = len(seeds)
+    note_public_means(score, board)
 
 
 def note_public_means(score: Score, board: Board) -> None:

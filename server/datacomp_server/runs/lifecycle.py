@@ -14,13 +14,12 @@ from sqlalchemy.orm import Session
 from datacomp.messages import Blame, DedupSetting, Failure, RunState, Stage, StageResult, SubsetResult
 from datacomp.problems import Problem
 from datacomp_server.boards.removals import Removals
-from datacomp_server.boards.service import BoardService
 from datacomp_server.clock import now
 from datacomp_server.database import storable
 from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.leaderboard.repository import ScoreRepository
-from datacomp_server.leaderboard.scoring import SeedResult, mean_groups, mean_or_none, mean_tasks
-from datacomp_server.leaderboard.visibility import note_public_means
+from datacomp_server.leaderboard.scoring import SeedResult
+from datacomp_server.leaderboard.visibility import note_means
 from datacomp_server.notices.service import NoticeService
 from datacomp_server.runs.deadlines import deadline_failure
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run
@@ -358,15 +357,10 @@ class Lifecycle:
         score = Score(
             submission_id=submission.id,
             board_name=submission.board_name,
-            average=mean_or_none([seed.average for seed in seeds]),
-            main=mean_or_none([seed.main for seed in seeds]),
-            groups=mean_groups([seed.groups for seed in seeds]),
-            tasks=mean_tasks([seed.tasks for seed in seeds], BoardService.suite_of(submission.board)),
             handed_in_at=submission.created_at,
             listed=not submission.rehearsal,
-            seeds=len(seeds),
         )
-        note_public_means(score, submission.board)
+        note_means(score, seeds, submission.board)
         self.scores.add(score)
 
     def _event(

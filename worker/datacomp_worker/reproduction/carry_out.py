@@ -16,6 +16,7 @@ from datacomp.messages import (
     Job,
     Stage,
     SubsetResult,
+    Track,
 )
 from datacomp.messages.manifest import Manifest, ManifestRun
 from datacomp.problems import BadInput
@@ -89,6 +90,10 @@ def carry_out(wish: Wish, show: Show) -> Comparison:
 def _planned(wish: Wish) -> Iterator[ManifestRun]:
     """The runs to repeat. `BadInput` when recipe or seeds are not those of this version and manifest."""
     manifest, here = wish.manifest, scale_here(wish.manifest)
+    if manifest.board.track is not Track.FILTERING:
+        message = f"results of the track {manifest.board.track.value} cannot be done again by this command"
+        hint = "what was trained on is named by its digests in the manifest"
+        raise BadInput.of("reproduce-track", message, manifest.submission.id, hint)
     if manifest.board.scale.get("digest") != here.digest:
         message = f"the recipe of {here.name} is another in this version of the platform"
         hint = f"install the version that the manifest names: datacomp {manifest.platform.get('datacomp')}"
