@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from compare_pages import compare_pages
 from page_examples import (
     DIGEST,
     HOSTILE,
@@ -166,6 +167,6 @@ def reference_page() -> Page:
 
 def all_pages() -> dict[str, Page]:
     """Every template in every state."""
-    parts = (board_pages, receipt_pages, form_pages, people_pages, trends_pages)
+    parts = (board_pages, receipt_pages, form_pages, people_pages, trends_pages, compare_pages)
     pages = {name: page for part in parts for name, page in part().items()}
     return pages | {"reference": reference_page()}
