@@ -32,7 +32,6 @@ def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords are hashed as always, but cheaply: what makes guessing slow would make tests slow."""
     quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     monkeypatch.setattr(security, "_hasher", quick)
-    monkeypatch.setattr(security, "_NOBODY", quick.hash("nobody's password"))
 
 
 @pytest.fixture(scope="session")

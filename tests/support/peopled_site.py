@@ -158,7 +158,6 @@ def peopled(folder: Path, **settings: Any) -> Iterator[Peopled]:
     quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(security, "_hasher", quick)
-        patch.setattr(security, "_NOBODY", quick.hash("nobody's password"))
         with running(Settings(**(values | settings))) as site:
             place = _fill(site)
             place.keep(folder / "kept")

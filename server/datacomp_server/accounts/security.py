@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -11,7 +12,12 @@ from datacomp.digests import digest_bytes
 
 TOKEN_PREFIX = "dc_"  # noqa: S105 - lets people and secret scanners recognise a token
 _hasher = PasswordHasher()
-_NOBODY = _hasher.hash(secrets.token_hex(16))
+
+
+@cache
+def _nobodys_hash(hasher: PasswordHasher) -> str:
+    """Made when the first password is checked, whoever's it is: what only imports this module must start quickly."""
+    return hasher.hash(secrets.token_hex(16))
 
 
 def hash_password(password: str) -> str:
@@ -21,8 +27,9 @@ def hash_password(password: str) -> str:
 
 def password_matches(stored: str | None, password: str) -> bool:
     """Whether the password is right; takes as long when there is no such account (`stored` None)."""
+    nobodys = _nobodys_hash(_hasher)
     try:
-        return _hasher.verify(stored or _NOBODY, password) and stored is not None
+        return _hasher.verify(stored or nobodys, password) and stored is not None
     except (VerificationError, InvalidHashError):
         return False
 

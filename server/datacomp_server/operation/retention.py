@@ -59,7 +59,7 @@ class FileRepository:
         return list(self.session.scalars(query.where(StoredFile.id.in_(free)))) if free else []
 
     @staticmethod
-    def _old_checkpoints(before: datetime) -> Select[tuple[StoredFile]]:
+    def _old_checkpoints(before: datetime) -> Select[StoredFile]:
         query = select(StoredFile).join(Submission, Submission.id == StoredFile.submission_id)
         other, owner = aliased(StoredFile), aliased(Submission)
         shared = exists().where(
