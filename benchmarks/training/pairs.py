@@ -13,6 +13,15 @@ from measured import Measured, run  # noqa: E402
 from trainings import Spec, rate_of, shards  # noqa: E402
 
 from datacomp.pool import ingest  # noqa: E402
+from datacomp_worker.training.supervise import cpu_environment  # noqa: E402
+
+
+def variables(spec: Spec) -> dict[str, str]:
+    """What both commands are given; bare, it is the number of threads alone."""
+    if spec.threads is None:
+        return {}
+    given = cpu_environment(spec.threads)
+    return {name: value for name, value in given.items() if name.endswith("NUM_THREADS") or not spec.bare}
 
 
 @dataclass
@@ -28,7 +37,7 @@ class Side:
         workdir = spec.work / f"{self.name}-{spec.model}-{turn}"
         workdir.mkdir()
         spec_file = spec.write(workdir / "spec.json")
-        took = run([sys.executable, HERE / "trainings.py", self.name, spec_file, workdir])
+        took = run([sys.executable, HERE / "trainings.py", self.name, spec_file, workdir], variables=variables(spec))
         logs = sorted(workdir.glob("run/out.log"))
         if not took.ok or not logs:
             raise SystemExit(f"{self.name} failed:\n{took.log}")

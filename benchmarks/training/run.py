@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--accumulation", type=int, default=1)
     parser.add_argument("--rows", type=int, default=4096)
+    parser.add_argument("--bare", action="store_true", help="the trainer alone gets the number of threads, no more")
     parser.add_argument("--pool", type=Path, help="an ingested pool of the tiny world, if there is one")
     args = parser.parse_args()
     print(f"open_clip_train {version('open_clip_torch')}, webdataset {version('webdataset')}, torch {version('torch')}")
@@ -37,7 +38,7 @@ def main() -> None:
         spec = Spec(
             pool=args.pool or tiny_world(work, args.rows), work=work, base="tiny", model="tiny-ViT-8-32",
             batch=args.batch, steps=args.steps, precision="fp32", device="cpu", workers=args.workers,
-            threads=args.threads, accumulation=args.accumulation,
+            threads=args.threads, accumulation=args.accumulation, bare=args.bare,
         )  # fmt: skip
         compare(spec, args.pairs)
 

@@ -6,7 +6,6 @@ python trainings.py ours|plain SPEC    (a JSON file; prints the log's place)
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass, replace
@@ -38,6 +37,8 @@ class Spec:
     workers: int
     threads: int | None
     accumulation: int = 1
+    bare: bool = False
+    """Whether the trainer alone goes without the environment that our child is given: how threads wait, kept memory."""
 
     @property
     def scale(self) -> Scale:
@@ -138,6 +139,4 @@ def rate_of(log: str, spec: Spec) -> Rate:
 if __name__ == "__main__":
     which, spec_file = sys.argv[1], Path(sys.argv[2])
     given = Spec.read(spec_file)
-    if given.threads is not None:
-        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(given.threads)
     {"ours": ours, "plain": plain}[which](given, Path(sys.argv[3]))

@@ -143,14 +143,19 @@ def child_environment(plan: Plan, environment: dict[str, str]) -> dict[str, str]
     for name in FOREIGN:
         kept.pop(name, None)
     kept |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-    if plan.scale.threads is not None:
-        threads = str(plan.scale.threads)
-        kept |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_DYNAMIC": "FALSE", "MKL_DYNAMIC": "FALSE"}
+    return kept if plan.scale.threads is None else kept | cpu_environment(plan.scale.threads)
+
+
+def cpu_environment(threads: int) -> dict[str, str]:
+    """What is set where a scale trains on a CPU with a number of threads of its own."""
+    return {
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
+        **dict.fromkeys(("OMP_DYNAMIC", "MKL_DYNAMIC"), "FALSE"),
         # Two trainings may share the cores: threads that wait give way to those that work.
-        kept["OMP_WAIT_POLICY"] = "PASSIVE"
+        "OMP_WAIT_POLICY": "PASSIVE",
         # Memory given back after every step has to be cleared by the kernel in the next: 30,000 page faults a step.
-        kept |= {"MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_MMAP_THRESHOLD_": str(1 << 32)}
-    return kept
+        **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(1 << 32)),
+    }
 
 
 @dataclass
