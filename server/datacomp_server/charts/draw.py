@@ -245,10 +245,10 @@ def _course_rows(chart: Courses) -> tuple[list[dict[str, Any]], ...]:
 
 
 def _logarithmic(chart: Courses) -> tuple[alt.X, alt.Y]:
-    """Axes just as wide as what is on them."""
+    """Axes just as wide as what is on them; from 0.1 to 1 where there is nothing."""
     heights = [y for each in chart.courses for _, y in each.points]
     heights += [y for each in chart.courses for y in (each.expected or ())[1:]]
-    domain = [min(heights) * 0.95, max(heights) * 1.05]
+    domain = [min(heights) * 0.95, max(heights) * 1.05] if heights else [0.1, 1]
     across = alt.Scale(type="log", nice=False, padding=14)
     upwards = alt.Scale(type="log", nice=False, domain=domain)
     return (

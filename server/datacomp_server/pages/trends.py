@@ -15,7 +15,6 @@ from datacomp.scaling.laws import LEAST_ERROR
 from datacomp.suite import Suite
 from datacomp_server.charts.kinds import Course, Courses
 from datacomp_server.dependencies import AnswersDep, DatabaseDep, StudioDep
-from datacomp_server.errors import NotFound
 from datacomp_server.pages.charts import MEDIA, Form, LookDep
 from datacomp_server.pages.contexts import Page, Site
 from datacomp_server.pages.rendering import render
@@ -102,8 +101,6 @@ def chart(
     def make() -> bytes:
         with database.read() as session:
             found = TrendService(session).overview(asked)
-        if not found.trends:
-            raise NotFound.of("chart-missing", "no method was entered at two scales", where="trends")
         drawing = studio.draw(courses(found), look)
         return (drawing.svg if form is Form.SVG else drawing.spec).encode()
 
