@@ -7,10 +7,11 @@ ACCELERATOR ?= cpu
 DATA ?= demo-data
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
 
-.PHONY: help install system demo up test lint format test-faults test-security wheel-check clean
+.PHONY: help install system demo demo-byod up test lint format test-faults test-security wheel-check clean
 
 help:
 	@echo "make demo         install, generate the tiny world, run four submissions, show the board, keep serving"
+	@echo "make demo-byod    serve a generated gallery, bring it as data, show it on the byod board"
 	@echo "make test         lint, types, import contracts and all tests"
 	@echo "make up           serve the platform over \$$DATA (default demo-data)"
 	@echo "make install      the virtual environment alone      make lint / make format"
@@ -31,6 +32,9 @@ system:
 
 demo: install system
 	$(BIN)/datacomp demo --data-dir $(DATA)
+
+demo-byod: install system
+	$(BIN)/datacomp demo-byod --data-dir $(DATA)
 
 up: install system
 	$(BIN)/datacomp up --data-dir $(DATA)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from datacomp import bitmap
 from datacomp import uids as u
+from datacomp.byod.reading import SUFFIXES, check_dataset
 from datacomp.filtering.expression import LONGEST, Node, is_choice, parse
 from datacomp.filtering.load import parse_filter_source
 from datacomp.filtering.parameters import column_names
@@ -23,7 +24,9 @@ from datacomp.problems import BadInput, Problem
 
 CHUNK = 1 << 20
 EXPRESSION_HINT = "write a condition, for instance: clip_l14_similarity_score >= 0.28"
-KINDS = {".py": SubmissionKind.CODE, ".expr": SubmissionKind.EXPRESSION}
+KINDS = {".py": SubmissionKind.CODE, ".expr": SubmissionKind.EXPRESSION} | dict.fromkeys(
+    SUFFIXES, SubmissionKind.DATASET
+)
 """What files are handed in as, by suffix."""
 Progress = Callable[[int, int], None]
 
@@ -47,9 +50,10 @@ class Report:
         if not self.result.rows:
             return "the file parses; it has not been run"
         r = self.result
-        parts = [f"{r.rows:,} rows", f"{r.unique:,} different uids"]
+        parts = [f"{r.rows:,} rows", f"{r.unique:,} different"]
         parts += [f"{r.repeats:,} repeats"] if r.repeats else []
         parts += [f"{r.unavailable:,} without an image on this site (trained without)"] if r.unavailable else []
+        parts += [f"{count:,} {cause}" for cause, count in r.left_out.items()]
         return ", ".join(parts)
 
 
@@ -69,6 +73,8 @@ def check_file(
                 return Report((), _check_code(path))
             case SubmissionKind.EXPRESSION:
                 return Report((), _check_expression(path, pool))
+            case SubmissionKind.DATASET:
+                return Report((), _check_dataset(path))
         return _check_uids(path, pool, report)
     except BadInput as error:
         return Report(error.problems)
@@ -110,6 +116,14 @@ def _check_expression(path: Path, pool: Pool | None) -> ValidateResult:
         with working(Work(only_check=True)):
             select(pool, None, text)
     return ValidateResult(rows=0, unique=0, repeats=0, unavailable=0, description=text[:4000])
+
+
+def _check_dataset(path: Path) -> ValidateResult:
+    shape = check_dataset(path)
+    causes = ", ".join(f"{cause} {count:,}" for cause, count in shape.causes.items())
+    left_out = f"rows that cannot be used: {causes}" if causes else ""
+    figures = {"rows": shape.rows, "unique": shape.distinct, "repeats": shape.good - shape.distinct}
+    return ValidateResult(**figures, unavailable=0, left_out=shape.causes, description=left_out)
 
 
 def _check_code(path: Path) -> ValidateResult:

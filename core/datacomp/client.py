@@ -15,6 +15,7 @@ import platformdirs
 from pydantic import TypeAdapter
 
 from datacomp import bitmap
+from datacomp.byod.reading import SUFFIXES
 from datacomp.digests import digest_file
 from datacomp.http import Report, ServerLink
 from datacomp.messages import (
@@ -79,9 +80,10 @@ class Login:
 
 
 def kind_of(path: Path) -> SubmissionKind:
-    """The kind of submission that a file is: `.py` is filter code, `.expr` an expression, all else a list of uids."""
+    """The kind of submission that a file is: `.py` is filter code, `.expr` an expression, `.parquet`, `.csv` and
+    `.jsonl` are datasets, all else a list of uids."""
     kinds = {".py": SubmissionKind.CODE, ".expr": SubmissionKind.EXPRESSION}
-    return kinds.get(path.suffix, SubmissionKind.UIDS)
+    return kinds.get(path.suffix, SubmissionKind.DATASET if path.suffix in SUFFIXES else SubmissionKind.UIDS)
 
 
 def _expression(path: Path) -> str | None:
@@ -281,9 +283,11 @@ class Client:
         """Everything that the result depends on, by digest."""
         return self._link.get(f"/api/submissions/{submission}/manifest", ManifestOut)
 
-    def leaderboard(self, *, board: str | None = None, scale: str | None = None) -> LeaderboardOut:
-        """The leaderboard of a board, or of the filtering board of a scale."""
-        params = {key: value for key, value in {"board": board, "scale": scale}.items() if value}
+    def leaderboard(
+        self, *, board: str | None = None, scale: str | None = None, track: str | None = None
+    ) -> LeaderboardOut:
+        """The leaderboard of a board, or of a scale on a track (default: filtering)."""
+        params = {key: value for key, value in {"board": board, "scale": scale, "track": track}.items() if value}
         return self._link.get("/api/leaderboard", LeaderboardOut, params=params)
 
     def trends(

@@ -128,6 +128,8 @@ class Settings(BaseSettings):
     """How often it is looked whether a run still waits for a run that is not final."""
     validate_seconds: float = Field(default=DAY / 4, gt=0)
     """An attempt that validates for longer is ended and tried again. The same for the other stages:"""
+    fetch_seconds: float = Field(default=4 * DAY, gt=0)
+    decontaminate_seconds: float = Field(default=DAY, gt=0)
     filter_seconds: float = Field(default=2 * DAY, gt=0)
     dedup_seconds: float = Field(default=2 * DAY, gt=0)
     subset_seconds: float = Field(default=2 * DAY, gt=0)

@@ -13,6 +13,7 @@ SANDBOX_SECONDS = "20"
 def short_sandbox() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATACOMP_SANDBOX_SECONDS", SANDBOX_SECONDS)
+        patch.setenv("DATACOMP_FETCH_ALLOW", '["127.0.0.1/32"]')
         yield
 
 

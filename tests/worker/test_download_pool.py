@@ -43,7 +43,7 @@ def run(directory, source, *options):
     ]  # fmt: skip
     return subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=200, env=os.environ | {"COLUMNS": "200"}
-    )  # noqa: E501
+    )
 
 
 def test_a_pool_is_downloaded_and_ingested(tmp_path):

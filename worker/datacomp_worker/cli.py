@@ -47,6 +47,32 @@ def train_host() -> None:
     serve(settings.scratch)
 
 
+@commands.command()
+def gallery(
+    dataset: Annotated[Path, typer.Argument(help="Where the rows go (.parquet): url, caption, license.")],
+    suite_dir: Annotated[Path, typer.Option(help="The suite `tiny`, of which some images are copied.")],
+    pictures: Annotated[int, typer.Option(min=64)] = 4096,
+    seed: Annotated[int, typer.Option()] = 1,
+    port: Annotated[int, typer.Option(help="0 takes any that is free.")] = 0,
+) -> None:
+    """Generate a gallery of captioned pictures and serve it on loopback until interrupted, to be brought as data."""
+    import os
+    import threading
+
+    from datacomp.lifeline import PARENT, die_with_parent
+    from datacomp.suite import load_suite
+    from datacomp_worker.byod.gallery import LEAKED, draw, evaluation_images, serving, write_dataset
+
+    if PARENT in os.environ:
+        die_with_parent(parent=int(os.environ[PARENT]))
+    images, captions = draw(pictures, seed)
+    images += evaluation_images(load_suite("tiny@2"), suite_dir, LEAKED)
+    with serving(images, port) as address:
+        count = write_dataset(dataset, address, captions, len(images) - len(captions))
+        console.print(f"{count:,} rows in {dataset}, served at {address}; Ctrl-C ends it")
+        threading.Event().wait()
+
+
 @pool_commands.command()
 def generate(
     directory: Annotated[Path, typer.Argument(help="Where the pool goes.")],

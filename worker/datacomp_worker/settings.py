@@ -71,6 +71,29 @@ class TrainSettings(BaseSettings):
     """`local` runs the job on this host without Slurm, to try the road out."""
 
 
+class FetchSettings(BaseSettings):
+    """How a worker fetches the images of participants' datasets. See docs/byod.md."""
+
+    model_config = SettingsConfigDict(env_prefix="DATACOMP_FETCH_", extra="ignore")
+
+    allow: tuple[str, ...] = ()
+    """Networks that are not public and may be connected to nevertheless, as JSON: `["10.1.0.0/16"]`."""
+    processes: int = Field(1, ge=1)
+    threads: int = Field(32, ge=1)
+    """Of each process."""
+    image_size: int = Field(512, ge=16)
+    image_seconds: float = Field(20, gt=0)
+    image_bytes: int = Field(32 << 20, ge=1)
+    image_pixels: int = Field(64_000_000, ge=1)
+    retries: int = Field(2, ge=0)
+    host_connections: int = Field(8, ge=1)
+    host_interval: float = Field(0.0, ge=0)
+    dataset_bytes: int = Field(200_000_000_000, ge=1)
+    """Bytes of one dataset's images."""
+    spare_bytes: int = Field(1 << 30, ge=0)
+    """Bytes of the disk that stay free."""
+
+
 class WorkerSettings(ScratchSettings):
     """Where the server, the broker, the pools and the suites are. A worker holds no database credentials."""
 

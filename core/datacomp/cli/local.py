@@ -45,3 +45,19 @@ def demo(
 
     interrupt_on_sigterm()
     run_demo(data_dir, port=port, stop=stop, json_file=json_file, pairs=pairs)
+
+
+@commands.command("demo-byod")
+def demo_byod(
+    data_dir: DataDir = Path("demo-data"),
+    port: Port = 8000,
+    stop: Annotated[bool, typer.Option("--exit", help="End when the dataset is scored.")] = False,
+    pairs: Annotated[int, typer.Option(min=1024, help="Size of the tiny world.")] = 16_384,
+    pictures: Annotated[int, typer.Option(min=64, help="Size of the gallery.")] = 4096,
+) -> None:
+    """Bring your own data: serve a generated gallery on loopback, hand it in, show it on the byod board."""
+    from datacomp.local.demo_byod import run_demo_byod
+    from datacomp.local.platform import interrupt_on_sigterm
+
+    interrupt_on_sigterm()
+    run_demo_byod(data_dir, port=port, stop=stop, pairs=pairs, pictures=pictures)

@@ -15,13 +15,14 @@ from datacomp.cli.filter import find_pool
 from datacomp.client import Client
 from datacomp.console import console, errors, transfer
 from datacomp.http import Report
-from datacomp.messages import BoardOut, SubmissionOut
+from datacomp.messages import BoardOut, SubmissionOut, Track
 from datacomp.pool.manifest import read_manifest
 from datacomp.problems import DatacompError
 
 commands = typer.Typer()
 Id = Annotated[str, typer.Argument(help="The submission's id.")]
-Scale = Annotated[str, typer.Option(help="Scale of the filtering board.")]
+Scale = Annotated[str, typer.Option(help="Scale of the board.")]
+TrackName = Annotated[Track, typer.Option(help="Track of the board: filtering, or byod for datasets.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the API gives it.")]
 FINAL_GOOD = frozenset({"scored", "withdrawn"})
 
@@ -31,12 +32,16 @@ def submit(
     what: Annotated[
         str,
         typer.Argument(
-            help="uids as npy (u8,u8), a Python file with a filter, or an expression (its text, or an .expr file).",
+            help="uids as npy (u8,u8), a Python file with a filter, an expression (its text, or an .expr file), or a "
+            "dataset of url and caption (.parquet, .csv, .jsonl).",
             metavar="FILE_OR_EXPRESSION",
         ),
     ],
     scale: Scale = "tiny",
-    board: Annotated[str | None, typer.Option(help="Board by name, instead of the filtering board of --scale.")] = None,
+    track: TrackName = Track.FILTERING,
+    board: Annotated[
+        str | None, typer.Option(help="Board by name, instead of the board of --track and --scale.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the method; default the file's name.")] = None,
     description: Annotated[str, typer.Option(help="What the method does.")] = "",
     link: Annotated[str, typer.Option(help="A paper or repository.")] = "",
@@ -58,7 +63,7 @@ def submit(
             there = pool_at_hand(client.board(client.submission(resume).board), pool)
             receipt = client.resume(resume, file, pool=there, report=report)
         else:
-            target = client.board(board) if board else client.board_of(scale)
+            target = client.board(board) if board else client.board_of(scale, track.value)
             receipt = client.submit(
                 file,
                 target.name,
@@ -120,7 +125,11 @@ def submitted_file(what: str) -> Iterator[Path]:
     """The file that is sent: the one named, or one that holds the expression that was written instead. `BadInput` for
     an expression that does not parse; what looks like a file's name and is none is left to fail as a file."""
     path = Path(what)
-    if path.is_file() or path.suffix in {".npy", ".py", ".expr"} or not any(sign in what for sign in " (<>="):
+    if (
+        path.is_file()
+        or path.suffix in {".npy", ".py", ".expr", ".parquet", ".csv", ".jsonl"}
+        or not any(sign in what for sign in " (<>=")
+    ):
         yield path
         return
     from datacomp.checks import parse_choice
@@ -196,12 +205,15 @@ def manifest(submission: Id) -> None:
 @commands.command()
 def leaderboard(
     scale: Scale = "tiny",
+    track: TrackName = Track.FILTERING,
     board: Annotated[str | None, typer.Option(help="Board by name.")] = None,
     as_json: Json = False,
     tasks: Annotated[bool, typer.Option("--tasks", help="Show every task.")] = False,
 ) -> None:
     """Show a leaderboard."""
-    table = Client.from_login().leaderboard(board=board, scale=None if board else scale)
+    table = Client.from_login().leaderboard(
+        board=board, scale=None if board else scale, track=None if board else track.value
+    )
     if as_json:
         print(table.model_dump_json(indent=2))  # noqa: T201
     else:

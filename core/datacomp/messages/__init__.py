@@ -83,6 +83,7 @@ from datacomp.messages.submissions import (
 )
 from datacomp.messages.words import (
     Blame,
+    ByodSetting,
     DedupMode,
     DedupSetting,
     Digest,
@@ -97,15 +98,18 @@ from datacomp.messages.words import (
 )
 from datacomp.messages.worker import (
     CHECKPOINT_FILE,
+    DATASET_FILE,
     RECORDS_FILE,
     REPORT_FILE,
     SUBSET_FILE,
     BoardFacts,
     ClaimRequest,
+    DecontaminateResult,
     DedupResult,
     EvaluateResult,
     Fail,
     Failure,
+    FetchResult,
     FileRef,
     FilterResult,
     Finish,
@@ -123,6 +127,7 @@ from datacomp.messages.worker import (
 
 __all__ = [
     "CHECKPOINT_FILE",
+    "DATASET_FILE",
     "RECORDS_FILE",
     "REPORT_FILE",
     "SUBSET_FILE",
@@ -134,6 +139,7 @@ __all__ = [
     "Blame",
     "BoardFacts",
     "BoardOut",
+    "ByodSetting",
     "Caution",
     "ClaimRequest",
     "CompareOut",
@@ -142,6 +148,7 @@ __all__ = [
     "CoverageOut",
     "Credentials",
     "Crossing",
+    "DecontaminateResult",
     "DedupMode",
     "DedupResult",
     "DedupSetting",
@@ -155,6 +162,7 @@ __all__ = [
     "ExportedSubmission",
     "Fail",
     "Failure",
+    "FetchResult",
     "Figure",
     "FileRef",
     "FilterResult",

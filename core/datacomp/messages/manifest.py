@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from datacomp.messages.words import DedupSetting, Digest, Message, Stage, SubmissionKind, Track
+from datacomp.messages.words import ByodSetting, DedupSetting, Digest, Message, Stage, SubmissionKind, Track
 
 MANIFEST_FORMAT = "datacomp-manifest@2"
 READABLE = ("datacomp-manifest@1", MANIFEST_FORMAT)
@@ -72,6 +72,7 @@ class ManifestBoard(ManifestPart):
     suite: ManifestSuite
     pool: ManifestPool
     dedup: DedupSetting
+    byod: ByodSetting | None = None
     seeds: list[int]
     tolerance: ManifestTolerance | None = None
     """Null where none is published for the scale."""

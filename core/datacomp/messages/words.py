@@ -35,6 +35,8 @@ class Stage(StrEnum):
     """Stages in the order in which a submission passes through them."""
 
     VALIDATE = "validate"
+    FETCH = "fetch"
+    DECONTAMINATE = "decontaminate"
     FILTER = "filter"
     DEDUP = "dedup"
     SUBSET = "subset"
@@ -83,6 +85,19 @@ class DedupSetting(Message):
     feature: str = "l14_img"
     keep: Literal["greedy"] = "greedy"
     rank: str = "clip_l14_similarity_score"
+
+
+class ByodSetting(Message):
+    """What a byod board asks of datasets."""
+
+    near: float = Field(default=0.97, gt=0.5, le=1)
+    """Cosine of pixels at or above which an image counts as a copy of an evaluation image, and is removed."""
+    contamination: float = Field(default=0.2, ge=0, le=1)
+    """Share of the samples that may be copies; above it the submission is rejected."""
+    success: float = Field(default=0.1, ge=0, le=1)
+    """Share of the file's rows that must become samples; below it the submission is rejected."""
+    rows: int = Field(default=1_000_000, ge=1)
+    """Rows that a file may have."""
 
 
 class ErrorOut(Message):

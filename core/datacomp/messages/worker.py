@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from datacomp.messages.words import Blame, DedupMode, DedupSetting, Digest, Message, Name, Stage, SubmissionKind, Track
+from datacomp.messages.words import (
+    Blame,
+    ByodSetting,
+    DedupMode,
+    DedupSetting,
+    Digest,
+    Message,
+    Name,
+    Stage,
+    SubmissionKind,
+    Track,
+)
 from datacomp.problems import Problem
 
 
@@ -25,6 +36,7 @@ class BoardFacts(Message):
     pool_digest: Digest | None = None
     """When given, a worker whose pool has another digest refuses the run."""
     dedup: DedupSetting = DedupSetting()
+    byod: ByodSetting = ByodSetting()
 
 
 class FileRef(Message):
@@ -128,8 +140,52 @@ class ValidateResult(Message):
     repeats: int
     unavailable: int
     """Uids that the pool knows but this site has no image for: counted, trained without."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """For datasets: rows that cannot be used, by cause."""
     description: str = ""
     """For code: the docstring of the module, which is the public description of the method."""
+
+
+class FetchResult(Message):
+    """What a dataset came to once its images were fetched."""
+
+    stage: Literal[Stage.FETCH] = Stage.FETCH
+    rows: int
+    """Of the file."""
+    samples: int
+    """Different pairs of image and caption."""
+    from_pool: int
+    """Of them, samples that the file names by uid."""
+    causes: dict[str, int]
+    """Rows that became no sample, by cause."""
+    hosts: dict[str, int]
+    """Samples by the hosts that most came from."""
+    licenses: dict[str, int]
+    """Samples by what the column `license` says."""
+    urls_digest: Digest
+    """Of the addresses of all samples, one a line, sorted."""
+    dataset_digest: Digest
+    """Of the pool that the samples make."""
+    bytes: int
+    seconds: float
+
+
+class DecontaminateResult(Message):
+    """Samples that were removed because evaluation has them."""
+
+    stage: Literal[Stage.DECONTAMINATE] = Stage.DECONTAMINATE
+    samples: int
+    near_images: int
+    """Whose image is a copy of an evaluation image."""
+    same_texts: int
+    """Whose caption is, letter by letter but for case and white space, one of a retrieval task's."""
+    removed: int
+    kept: int
+    threshold: float
+    limit: float
+    method: str
+    evaluation_images: int
+    suite_digest: Digest
 
 
 class FilterResult(Message):
@@ -211,7 +267,14 @@ class EvaluateResult(Message):
 
 
 StageResult = Annotated[
-    ValidateResult | FilterResult | DedupResult | SubsetResult | TrainResult | EvaluateResult,
+    ValidateResult
+    | FetchResult
+    | DecontaminateResult
+    | FilterResult
+    | DedupResult
+    | SubsetResult
+    | TrainResult
+    | EvaluateResult,
     Field(discriminator="stage"),
 ]
 
@@ -251,5 +314,7 @@ SUBSET_FILE = "subset.npy"
 """Sorted u8,u8 array: made by validate (uids), filter (code) and dedup (apply); the latest one counts."""
 CHECKPOINT_FILE = "checkpoint.pt"
 """The final checkpoint. While training runs, `epoch_<k>.pt` are stored as they appear, k counting from 1."""
+DATASET_FILE = "dataset.tar"
+"""A fetched dataset: the metadata and shards of a small pool, made by fetch (dataset)."""
 RECORDS_FILE = "records.parquet"
 REPORT_FILE = "report.json"

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from datacomp.messages import DedupSetting, Digest, Disclosure, Message, Track
+from datacomp.messages import ByodSetting, DedupSetting, Digest, Disclosure, Message, Track
 from datacomp.problems import BadInput, DatacompError, Problem, raise_if_any
 from datacomp.scales import get_scale
 from datacomp.statistics.errors import DEFAULT_AVERAGE, DEFAULT_MAIN
@@ -65,6 +65,8 @@ class BoardConfig(Message):
     """Queue of the stages before training, and of rehearsals."""
     seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | list[Annotated[int, Field(ge=0, lt=2**31)]] = 1
     dedup: DedupSetting = DedupSetting()
+    byod: ByodSetting | None = None
+    """For the track byod: what datasets must keep to; default: the defaults."""
     submissions_per_day: int = Field(default=10, ge=1)
     submissions_total: int | None = Field(default=None, ge=1)
     """Over the board's life; default: no limit."""
@@ -172,12 +174,10 @@ def _rules(config: BoardConfig) -> list[Problem]:
         get_scale(config.scale)
     except BadInput as error:
         problems += [problem.at(f"{where}.scale") for problem in error.problems]
-    if config.track is not Track.FILTERING:
-        problems.append(
-            Problem(
-                code="track-unsupported", message=f"this version does not serve {config.track}", where=f"{where}.track"
-            )
-        )
+    if config.byod is not None and config.track is not Track.BYOD:
+        hint = 'write track = "byod", or leave byod away'
+        message = "only boards of the track byod take datasets"
+        problems.append(Problem(code="byod-misplaced", message=message, where=f"{where}.byod", hint=hint))
     if not config.seed_list or len(set(config.seed_list)) < len(config.seed_list):
         problems.append(
             Problem(code="seeds-invalid", message="seeds must be different, at least one", where=f"{where}.seeds")

@@ -42,6 +42,8 @@ class Board(Base):
     data_queue: Mapped[str]
     seeds: Mapped[list[int]]
     dedup: Mapped[dict[str, Any]]
+    byod: Mapped[dict[str, Any] | None]
+    """What it asks of datasets; null on boards of the filtering track."""
     submissions_per_day: Mapped[int]
     submissions_total: Mapped[int | None]
     """Of one participant or team over the board's life; None: no limit."""

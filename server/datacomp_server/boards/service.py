@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from datacomp.messages import BoardFacts, BoardOut, DedupSetting, Track
+from datacomp.messages import BoardFacts, BoardOut, ByodSetting, DedupSetting, Track
 from datacomp.problems import Problem, raise_if_any
 from datacomp.scales import get_scale
 from datacomp.suite import Suite
@@ -17,7 +17,7 @@ from datacomp_server.boards.repository import BoardRepository
 from datacomp_server.clock import now
 from datacomp_server.errors import NotFound
 
-FROZEN = ("track", "scale", "suite_digest", "pool", "pool_digest", "seeds", "private_tasks")
+FROZEN = ("track", "scale", "suite_digest", "pool", "pool_digest", "seeds", "private_tasks", "byod")
 """What every entry of a board depends on: it cannot change once there is one."""
 
 
@@ -100,6 +100,7 @@ class BoardService:
             train_queue=board.train_queue,
             seeds=len(board.seeds),
             dedup=DedupSetting.model_validate(board.dedup),
+            byod=ByodSetting.model_validate(board.byod) if board.byod is not None else None,
             max_upload_bytes=board.max_upload_bytes,
             submissions_per_day=board.submissions_per_day,
             submissions_total=board.submissions_total,
@@ -132,6 +133,7 @@ class BoardService:
             pool=board.pool,
             pool_digest=board.pool_digest,
             dedup=DedupSetting.model_validate(board.dedup),
+            byod=ByodSetting.model_validate(board.byod or {}),
         )
 
     def _refusals(self, plan: BoardPlan) -> list[Problem]:
@@ -200,6 +202,7 @@ def _columns(plan: BoardPlan) -> dict[str, Any]:
         "data_queue": config.data_queue,
         "seeds": config.seed_list,
         "dedup": config.dedup.model_dump(mode="json"),
+        "byod": (config.byod or ByodSetting()).model_dump(mode="json") if config.track is Track.BYOD else None,
         "submissions_per_day": config.submissions_per_day,
         "submissions_total": config.submissions_total,
         "submissions_concurrent": config.submissions_concurrent,

@@ -8,8 +8,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from datacomp.messages import (
+    DecontaminateResult,
     DedupResult,
     EvaluateResult,
+    FetchResult,
     FilterResult,
     Progress,
     RunOut,
@@ -29,6 +31,8 @@ from datacomp_server.pages.table import group_label
 
 LABELS = {
     Stage.VALIDATE: "Validate",
+    Stage.FETCH: "Fetch",
+    Stage.DECONTAMINATE: "Decontaminate",
     Stage.FILTER: "Filter",
     Stage.DEDUP: "Near-duplicates",
     Stage.SUBSET: "Subset",
@@ -151,6 +155,10 @@ def _facts(result: StageResult | None) -> list[Fact]:
     match result:
         case ValidateResult():
             facts = _validate_facts(result)
+        case FetchResult():
+            facts = _fetch_facts(result)
+        case DecontaminateResult():
+            facts = _decontaminate_facts(result)
         case FilterResult():
             facts = _filter_facts(result)
         case DedupResult():
@@ -166,6 +174,29 @@ def _facts(result: StageResult | None) -> list[Fact]:
                 Fact("suite", short(result.suite_digest), code=True, title=result.suite_digest),
             ]
     return facts
+
+
+def _fetch_facts(result: FetchResult) -> list[Fact]:
+    causes = ", ".join(f"{cause} {number(count)}" for cause, count in result.causes.items())
+    licenses = ", ".join(f"{name or 'none named'} {number(count)}" for name, count in result.licenses.items())
+    return [
+        Fact("rows", number(result.rows)),
+        Fact("samples", number(result.samples)),
+        *([Fact("from the pool", number(result.from_pool))] if result.from_pool else []),
+        *([Fact("rows without a sample", causes)] if causes else []),
+        Fact("licences", licenses or "none named"),
+        Fact("dataset", short(result.dataset_digest), code=True, title=result.dataset_digest),
+    ]
+
+
+def _decontaminate_facts(result: DecontaminateResult) -> list[Fact]:
+    return [
+        Fact("copies of evaluation images", f"{number(result.near_images)} of {number(result.samples)}"),
+        Fact("evaluation texts", number(result.same_texts)),
+        Fact("removed", number(result.removed)),
+        Fact("threshold", f"{figure(result.threshold)}, {result.method}"),
+        Fact("share allowed", figure(result.limit)),
+    ]
 
 
 def _filter_facts(result: FilterResult) -> list[Fact]:

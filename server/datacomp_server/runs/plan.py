@@ -27,11 +27,13 @@ def plan_runs(
     train_queue: str,
     rehearsal: bool,
 ) -> list[PlannedRun]:
-    """validate -> [filter] -> [dedup] -> subset -> per seed: train -> evaluate.
+    """validate -> [fetch -> decontaminate] or [filter] -> [dedup] -> subset -> per seed: train -> evaluate.
 
     A rehearsal takes one seed through the data queue: its few steps run anywhere.
     """
     stages = [Stage.VALIDATE]
+    if kind is SubmissionKind.DATASET:
+        stages += [Stage.FETCH, Stage.DECONTAMINATE]
     if kind in {SubmissionKind.CODE, SubmissionKind.EXPRESSION}:
         stages.append(Stage.FILTER)
     if dedup is not DedupMode.OFF:

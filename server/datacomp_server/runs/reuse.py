@@ -8,7 +8,7 @@ from typing import Any
 
 from datacomp import __version__
 from datacomp.digests import digest_json
-from datacomp.messages import SUBSET_FILE, Stage, SubsetResult, TrainResult
+from datacomp.messages import DATASET_FILE, SUBSET_FILE, Stage, SubmissionKind, SubsetResult, TrainResult
 from datacomp.scales import Scale, get_scale, rehearsal_of
 from datacomp_server.boards.models import Board
 from datacomp_server.runs.models import Run
@@ -57,9 +57,17 @@ def input_digest(run: Run, submission: Submission, inherited: Inheritance, remov
         "pool": [board.pool, board.pool_digest],
         "rehearsal": submission.rehearsal,
     }
+    if submission.kind is SubmissionKind.DATASET:  # samples are not those of the board's pool
+        fetched = inherited.facts.get(Stage.FETCH, {})
+        parts["dataset"] = fetched.get("dataset_digest")
     match run.stage:
         case Stage.VALIDATE | Stage.FILTER:
             parts |= {"kind": submission.kind, "upload": submission.digest}
+        case Stage.FETCH:  # the web answers anew every time
+            parts |= {"upload": submission.digest, "submission": submission.id}
+        case Stage.DECONTAMINATE:
+            files = {name: inherited.files[name].digest for name in (SUBSET_FILE, DATASET_FILE)}
+            parts |= {**files, "byod": board.byod, **_suite(board)}
         case Stage.DEDUP:
             parts |= {"subset": inherited.files[SUBSET_FILE].digest, "dedup": board.dedup}
         case Stage.SUBSET:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from datacomp.messages import (
     CHECKPOINT_FILE,
+    DATASET_FILE,
     RECORDS_FILE,
     SUBSET_FILE,
     ClaimRequest,
@@ -314,7 +315,9 @@ def _required(stage: Stage, kind: SubmissionKind) -> tuple[str, ...]:
     match stage:
         case Stage.VALIDATE:
             return (SUBSET_FILE,) if kind is SubmissionKind.UIDS else ()
-        case Stage.FILTER:
+        case Stage.FETCH:
+            return (SUBSET_FILE, DATASET_FILE)
+        case Stage.FILTER | Stage.DECONTAMINATE:
             return (SUBSET_FILE,)
         case Stage.TRAIN:
             return (CHECKPOINT_FILE,)

@@ -7,7 +7,7 @@ from typing import Any
 
 from datacomp import __version__
 from datacomp.digests import digest_json
-from datacomp.messages import CHECKPOINT_FILE, RECORDS_FILE, DedupSetting, ManifestOut, Stage
+from datacomp.messages import CHECKPOINT_FILE, RECORDS_FILE, ByodSetting, DedupSetting, ManifestOut, Stage
 from datacomp.messages.manifest import (
     MANIFEST_FORMAT,
     Manifest,
@@ -86,6 +86,7 @@ def _board(submission: Submission) -> ManifestBoard:
         suite=ManifestSuite(name=board.suite.name, digest=board.suite_digest),
         pool=ManifestPool(name=board.pool, digest=board.pool_digest),
         dedup=DedupSetting.model_validate(board.dedup),
+        byod=ByodSetting.model_validate(board.byod) if board.byod is not None else None,
         seeds=board.seeds,
         tolerance=tolerance_of(scale),
     )

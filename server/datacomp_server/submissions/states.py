@@ -14,6 +14,8 @@ FINAL = frozenset({SCORED, REJECTED, FAILED, CANCELLED, WITHDRAWN})
 
 DOING = {
     Stage.VALIDATE: "validating",
+    Stage.FETCH: "fetching",
+    Stage.DECONTAMINATE: "decontaminating",
     Stage.FILTER: "filtering",
     Stage.DEDUP: "deduplicating",
     Stage.SUBSET: "subsetting",
@@ -32,13 +34,17 @@ class RunFact:
     """Whose fault it was, of a failed run."""
 
 
+JUDGING = frozenset({Stage.VALIDATE, Stage.FETCH, Stage.DECONTAMINATE})
+"""Stages that may find a submission unfit: then it is rejected, not failed."""
+
+
 def derive_state(*, uploaded: bool, cancelled: bool, withdrawn: bool, runs: Sequence[RunFact]) -> str:
     """The submission's state: a failure outweighs everything, then the earliest unfinished stage names it."""
     failed = next((run for run in runs if run.state is RunState.FAILED), None)
     if withdrawn:
         return WITHDRAWN
     if failed is not None:
-        return REJECTED if failed.stage is Stage.VALIDATE and failed.blame is Blame.PARTICIPANT else FAILED
+        return REJECTED if failed.stage in JUDGING and failed.blame is Blame.PARTICIPANT else FAILED
     if cancelled:
         return CANCELLED
     if not uploaded or not runs:

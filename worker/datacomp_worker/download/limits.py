@@ -57,7 +57,8 @@ class Limits:
     @classmethod
     def of(cls, found: dict[str, Any]) -> Limits:
         """From `to_json`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+        named: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+        return cls(**named)
 
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")

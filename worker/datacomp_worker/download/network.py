@@ -149,8 +149,9 @@ class _Turn:
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, most: int) -> None:
-        self.max_redirections = self.max_repeats = max(most, 1)
         self._most = most
+        for name in ("max_redirections", "max_repeats"):  # the class's own, which typing forbids to set by name
+            setattr(self, name, max(most, 1))
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str

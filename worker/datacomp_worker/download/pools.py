@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ Report = Callable[[str, float, float], None]
 class Wishes:
     """What is downloaded, and how."""
 
-    options: Options = Options()
-    limits: Limits = Limits()
-    space: Space = Space()
+    options: Options = field(default_factory=Options)
+    limits: Limits = field(default_factory=Limits)
+    space: Space = field(default_factory=Space)
     metadata: str | None = None
     """Folder or URL of the metadata; default: the scale's on the Hugging Face hub."""
     features: bool = False

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datacomp.messages import DATASET_FILE, SubmissionKind
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
+from datacomp_worker.byod.store import unpacked
 from datacomp_worker.stages.base import StageContext
 
 
 def board_pool(context: StageContext) -> Pool:
-    """The pool of the job's board. `PlatformFault` when it is not ingested here, or is not the one the board names."""
+    """The pool that the job's subset is of: its board's, or the dataset's own once that is fetched. `PlatformFault`
+    when the board's it is not ingested here, or is not the one the board names."""
+    if context.job.kind is SubmissionKind.DATASET and DATASET_FILE in context.inputs:
+        return unpacked(context.input(DATASET_FILE), context.scratch)
     try:
         pool = Pool.open(context.pool_dir)
     except BadInput as error:  # this host's fault, not the participant's

@@ -1,0 +1,219 @@
+"""Reading datasets: Parquet, CSV or JSONL with a row for each image.
+
+url       where the image is         } or `uid`: a sample of the board's pool
+caption   its text (`text` does too) }
+weight    optional: how often the row is seen, relative to 1 (0 < weight <= 100)
+license   optional (`licence` does too): counted in the manifest
+unsafe    optional (`nsfw` does too): rows where it is true are left out
+
+Rows that are no good fail nothing by themselves: each has a cause, and the report counts by cause. The file as a whole
+is refused when it cannot be read, has none of these columns, no rows, or more than the board takes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datacomp.problems import BadInput
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+OTHER_NAMES = {"text": "caption", "licence": "license", "nsfw": "unsafe"}
+COLUMNS = ("url", "caption", "uid", "weight", "license", "unsafe")
+MOST_ROWS = 12_800_000
+LONGEST_CAPTION = 10_000
+"""Characters. Models read the first few hundred."""
+LONGEST_URL = 4096
+LONGEST_LINE = 1 << 23
+MOST_WEIGHT = 100.0
+BATCH = 1 << 13
+_UID = re.compile(r"[0-9a-fA-F]{32}").fullmatch
+_URL = re.compile(r"https?://[^\s/]", re.IGNORECASE).match
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_TRUE = frozenset({"true", "1", "yes", "unsafe", "nsfw"})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row that can be used, or the cause why it cannot."""
+
+    number: int
+    """From 0."""
+    cause: str | None = None
+    url: str = ""
+    caption: str = ""
+    uid: str = ""
+    weight: float = 1.0
+    license: str = ""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a whole file comes to."""
+
+    rows: int
+    good: int
+    distinct: int
+    """Different addresses and uids among the good rows."""
+    causes: dict[str, int]
+
+
+def check_dataset(path: Path, most_rows: int = MOST_ROWS) -> Shape:
+    """Read a whole file. `BadInput` when it cannot be used at all: none of its rows can, or there are too many."""
+    shape = shape_of(path, most_rows)
+    if not shape.good:
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in shape.causes.items())
+        hint = "every row needs url and caption, or uid"
+        raise BadInput.of(
+            "dataset-no-rows", f"no row of {shape.rows:,} can be used: {causes or 'none'}", path.name, hint
+        )
+    return shape
+
+
+def shape_of(path: Path, most_rows: int = MOST_ROWS) -> Shape:
+    """Count a file's rows. `BadInput` when it cannot be read, or has more than `most_rows`."""
+    causes: Counter[str] = Counter()
+    seen: set[int] = set()
+    rows = 0
+    for row in rows_of(path):
+        rows += 1
+        if rows > most_rows:
+            hint = "hand in fewer rows, or ask the organiser for a larger board"
+            raise BadInput.of("dataset-too-many-rows", f"more than {most_rows:,} rows", path.name, hint)
+        if row.cause:
+            causes[row.cause] += 1
+        else:
+            seen.add(hash((row.url, row.uid)))
+    return Shape(rows, rows - causes.total(), len(seen), dict(causes.most_common()))
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """The rows, one by one. `BadInput` when the file is none, is of no known kind, or lacks the columns."""
+    if not path.is_file():
+        raise BadInput.of("dataset-missing", "there is no such file", str(path))
+    readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}
+    if path.suffix.lower() not in readers:
+        hint = f"name the file {', '.join(SUFFIXES)}"
+        raise BadInput.of("dataset-format", f"{path.suffix or 'no ending'} is no kind of dataset", path.name, hint)
+    for number, found in enumerate(readers[path.suffix.lower()](path)):
+        yield _row(number, found)
+
+
+def _row(number: int, found: dict[str, Any] | None) -> Row:
+    if found is None:
+        return Row(number, "row-unreadable")
+    uid, url = _text(found.get("uid")), _text(found.get("url"))
+    weight = _weight(found.get("weight"))
+    caption = _CONTROL.sub(" ", _text(found.get("caption"))).strip()
+    problems = (
+        ("unsafe", _text(found.get("unsafe")).lower() in _TRUE),
+        ("weight-invalid", weight is None),
+        ("uid-invalid", bool(uid) and _UID(uid) is None),
+        ("url-missing", not uid and not url),
+        ("url-invalid", not uid and bool(url) and (_URL(url) is None or len(url) > LONGEST_URL)),
+        ("caption-missing", not uid and not caption),
+        ("caption-too-long", len(caption) > LONGEST_CAPTION),
+    )
+    cause = next((cause for cause, there in problems if there), None)
+    if cause:
+        return Row(number, cause)
+    license_ = _CONTROL.sub(" ", _text(found.get("license")))[:100].strip()
+    return Row(number, None, "" if uid else url, caption, uid.lower(), weight or 1.0, license_)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value)
+
+
+def _weight(value: Any) -> float | None:
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return 1.0
+    try:
+        weight = float(value)
+    except (TypeError, ValueError):
+        return None
+    return weight if 0 < weight <= MOST_WEIGHT else None
+
+
+def _known(names: list[str], path: Path) -> dict[str, str]:
+    """The file's own names by ours. `BadInput` when they do not do."""
+    found: dict[str, str] = {}
+    for name in names:
+        plain = name.strip().lower()
+        found.setdefault(OTHER_NAMES.get(plain, plain), name)
+    known = {ours: name for ours, name in found.items() if ours in COLUMNS}
+    if "uid" not in known and not {"url", "caption"} <= known.keys():
+        hint = "name the columns url and caption (or uid); weight, license and unsafe are optional"
+        message = f"the file has the columns {', '.join(map(str, names))[:300] or 'none'}"
+        raise BadInput.of("dataset-columns", message, path.name, hint)
+    return known
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            known = _known(file.schema_arrow.names, path)
+            for batch in file.iter_batches(BATCH, columns=list(known.values())):
+                columns = {ours: batch.column(name).to_pylist() for ours, name in known.items()}
+                yield from (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise BadInput.of("dataset-unreadable", f"not a readable Parquet file: {error}"[:500], path.name) from error
+
+
+def _csv(path: Path) -> Iterator[dict[str, Any] | None]:
+    import csv
+
+    csv.field_size_limit(LONGEST_LINE)
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        lines = csv.reader(line.replace("\0", " ") for line in file)
+        try:
+            names = next(lines, [])
+        except csv.Error as error:
+            raise BadInput.of("dataset-unreadable", f"not a readable CSV file: {error}", path.name) from error
+        known = {ours: names.index(name) for ours, name in _known(names, path).items()}
+        while True:
+            try:
+                cells = next(lines)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield None
+                continue
+            if cells:
+                yield {o: cells[i] for o, i in known.items()} if len(cells) == len(names) else None
+
+
+def _jsonl(path: Path) -> Iterator[dict[str, Any] | None]:
+    known: dict[str, str] = {}
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_LINE):
+            if not line.endswith(b"\n") and len(line) == LONGEST_LINE:
+                while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                yield None
+                continue
+            if not line.strip():
+                continue
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                found = None
+            if not isinstance(found, dict):
+                yield None
+                continue
+            known = known or _known(list(found), path)
+            plain = {key.strip().lower(): value for key, value in found.items()}
+            yield {OTHER_NAMES.get(key, key): value for key, value in plain.items()}

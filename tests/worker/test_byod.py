@@ -1,0 +1,170 @@
+"""Datasets that participants bring: read, fetched, decontaminated; called as the pipeline calls the stages."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from gallery import SVG, bomb, gallery, picture
+from small_pool import SmallPool
+from stage_job import stage_context
+
+from datacomp.byod import check_dataset, rows_of
+from datacomp.messages import DATASET_FILE, SUBSET_FILE, ByodSetting, Stage, SubmissionKind
+from datacomp.pool import Pool, ingest
+from datacomp.problems import BadInput
+from datacomp.uids import read_subset, to_hex
+from datacomp_worker.byod.descriptors import descriptor
+from datacomp_worker.byod.store import unpacked
+from datacomp_worker.stages import decontaminate, fetch
+from datacomp_worker.stages.decontaminate import Evaluation
+
+LONG = "x" * 2_000_000
+GOOD, BAD_ROWS = 6, {"url-missing": 1, "url-invalid": 1, "caption-missing": 1, "caption-too-long": 1, "unsafe": 1,
+                     "weight-invalid": 1, "uid-invalid": 1}  # fmt: skip
+
+
+def job(stage, directory, upload, **board):
+    context = stage_context(stage, directory, {"upload": upload}, **board)
+    named = context.job.upload.model_copy(update={"name": upload.name})
+    return replace(context, job=context.job.model_copy(update={"kind": SubmissionKind.DATASET, "upload": named}))
+
+
+def dataset(made, uids):
+    """Rows of every kind: good, bad by themselves, bad at the other end, and of the pool."""
+    good = [{"url": made.at(f"{i}.jpg"), "caption": f"a\x00picture\u2028{i}", "license": "CC0"} for i in range(GOOD)]
+    good[1]["weight"] = 3.0
+    bad = [
+        {"url": "", "caption": "c"}, {"url": "file:///etc/passwd", "caption": "c"}, {"url": made.at("0.jpg")},
+        {"url": made.at("0.jpg"), "caption": LONG}, {"url": made.at("0.jpg"), "caption": "c", "unsafe": "true"},
+        {"url": made.at("0.jpg"), "caption": "c", "weight": -1}, {"uid": "zz"},
+    ]  # fmt: skip
+    lost = [made.at(p) for p in ("none", "drawing.svg", "bomb.png")] + ["http://10.0.0.1/x.jpg"]
+    pooled = [{"uid": uids[0]}, {"uid": "0" * 32}]
+    rest = [{"url": url, "caption": "lost"} for url in lost] + [good[0], *pooled]
+    return good + bad + rest
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory):
+    """One fetch of all of it."""
+    folder = tmp_path_factory.mktemp("byod")
+    uids = SmallPool(rows=8, shards=1, without_image=0).write(folder / "pool")
+    ingest(folder / "pool", processes=1)
+    patch = pytest.MonkeyPatch()
+    with gallery() as made, patch.context() as settings:
+        settings.setenv("DATACOMP_FETCH_ALLOW", '["127.0.0.1/32"]')
+        settings.setenv("DATACOMP_FETCH_SPARE_BYTES", "0")
+        settings.setenv("DATACOMP_FETCH_IMAGE_SECONDS", "2")
+        settings.setenv("DATACOMP_FETCH_IMAGE_PIXELS", "1000000")
+        made.bodies |= {f"{i}.jpg": picture(i, 64) for i in range(GOOD)} | {"drawing.svg": SVG, "bomb.png": bomb()}
+        upload = folder / "data.jsonl"
+        upload.write_text("\n".join(map(json.dumps, dataset(made, uids))) + "\n{broken\n")
+        context = job(Stage.FETCH, folder / "fetch", upload, pool_dir=folder / "pool")
+        output = fetch.run(context)
+    return context, output, uids
+
+
+def test_rows_become_samples_or_are_counted_by_cause(fetched):
+    _, output, uids = fetched
+    result = output.result
+    assert result.samples == GOOD + 1
+    assert result.from_pool == 1
+    assert result.causes == BAD_ROWS | {
+        "http-404": 1, "not-an-image": 1, "too-many-pixels": 1, "address-private": 1, "duplicate": 1,
+        "uid-unknown": 1, "row-unreadable": 1,
+    }  # fmt: skip
+    assert result.hosts == {"127.0.0.1": GOOD}
+    assert result.licenses == {"CC0": GOOD, "": 1}
+    subset = read_subset(output.files[SUBSET_FILE])
+    assert subset.size == GOOD + 1 + 2  # the weight of 3
+    assert uids[0] in to_hex(subset)
+
+
+def test_what_was_fetched_is_a_pool_that_is_the_same_everywhere(fetched, tmp_path):
+    _, output, _ = fetched
+    pool = unpacked(output.files[DATASET_FILE], tmp_path)
+    assert pool.manifest.digest == output.result.dataset_digest
+    assert pool.available.all()
+    texts = pool.metadata_column("text", 0).to_pylist()
+    assert texts[:GOOD] == [f"a picture {i}" for i in range(GOOD)]
+
+
+def test_copies_of_evaluation_images_and_texts_are_removed(fetched, tmp_path, monkeypatch):
+    _, output, _ = fetched
+    context = contaminated(output, tmp_path, monkeypatch, contamination=0.5)
+    done = decontaminate.run(context)
+    assert (done.result.near_images, done.result.same_texts, done.result.removed) == (1, 1, 2)
+    report = json.loads(done.files["report.json"].read_text())
+    assert sorted(one["why"].partition(" ")[0] for one in report["removed_samples"]) == ["cosine", "the"]
+    kept = read_subset(done.files[SUBSET_FILE])
+    assert np.unique(kept).size == output.result.samples - 2
+
+
+def test_too_many_copies_reject_with_the_list(fetched, tmp_path, monkeypatch):
+    _, output, _ = fetched
+    with pytest.raises(BadInput) as caught:
+        decontaminate.run(contaminated(output, tmp_path, monkeypatch, contamination=0.1))
+    assert [p.code for p in caught.value.problems] == ["dataset-contaminated", "evaluation-copy", "evaluation-copy"]
+    assert "127.0.0.1" in caught.value.problems[1].where
+
+
+def contaminated(output, directory, monkeypatch, **setting):
+    """Decontamination against one image, saved anew at another size and quality, and one text."""
+    import io
+
+    from PIL import Image
+
+    other = io.BytesIO()
+    Image.open(io.BytesIO(picture(2, 64))).resize((90, 90)).save(other, "JPEG", quality=60)
+    known = Evaluation(descriptor(other.getvalue())[None], frozenset({"a picture 4"}))
+    monkeypatch.setattr(decontaminate, "evaluation_of", lambda suite, context: known)
+    monkeypatch.setattr(decontaminate, "board_suite", lambda context: type("Suite", (), {"digest": "0" * 64})())
+    context = job(Stage.DECONTAMINATE, directory, directory / "u", byod=ByodSetting(**setting))
+    return replace(context, inputs={name: output.files[name] for name in (DATASET_FILE, SUBSET_FILE)})
+
+
+def test_nothing_fetched_rejects(tmp_path, monkeypatch):
+    upload = tmp_path / "data.csv"
+    upload.write_text("url,caption\nhttp://127.0.0.1:9/a.jpg,inner\nhttp://[::1]/b.jpg,inner\n")
+    monkeypatch.setattr(fetch, "run_download", lambda *_, **__: None)
+    with pytest.raises(BadInput, match="dataset-too-few"):
+        fetch.run(job(Stage.FETCH, tmp_path, upload))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_three_formats_say_the_same(tmp_path, kind):
+    rows = [{"URL": f"https://example.org/{i}.jpg", "text": f"picture, {i}", "weight": 2.0} for i in range(3)]
+    path = tmp_path / f"data.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "csv":
+        path.write_text("URL,text,weight\n" + "".join(f'{r["URL"]},"{r["text"]}",2.0\n' for r in rows))
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [(r.url, r.caption, r.weight) for r in rows_of(path)] == [(r["URL"], r["text"], 2.0) for r in rows]
+    assert check_dataset(path).distinct == 3
+    with pytest.raises(BadInput, match="dataset-too-many-rows"):
+        check_dataset(path, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [("a.parquet", b"PAR1 no", "dataset-unreadable"), ("a.csv", b"a,b\n1,2\n", "dataset-columns"),
+     ("a.csv", b"", "dataset-columns"), ("a.jsonl", b"{}\n", "dataset-columns"), ("a.txt", b"x", "dataset-format"),
+     ("a.csv", b"url,caption\n,\n", "dataset-no-rows"), ("a.jsonl", b"[1]\n", "dataset-no-rows"),
+     ("a.csv", b"url,caption\n\"open", "dataset-no-rows")],
+)  # fmt: skip
+def test_files_that_are_no_datasets(tmp_path, name, content, code):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=code):
+        check_dataset(tmp_path / name)
+
+
+def test_the_pool_of_a_dataset_is_read_as_any(fetched, tmp_path):
+    _, output, _ = fetched
+    pool = unpacked(output.files[DATASET_FILE], tmp_path)
+    again = Pool.open(pool.directory)
+    assert again.column("weight").tolist()[1] == 3.0
