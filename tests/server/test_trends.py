@@ -7,9 +7,11 @@ from zlib import crc32
 
 import pytest
 from own_boards import with_boards
-from server_site import ONLY_SQLITE, Site, codes, running, uids
+from server_site import ONLY_SQLITE, Site, codes, running, serving, uids
 from sqlalchemy import update
+from typer.testing import CliRunner
 
+from datacomp.cli.trends import commands
 from datacomp.messages import TrendsOut
 from datacomp.scales import SCALES
 from datacomp_server.clock import now
@@ -183,3 +185,14 @@ def test_private_tasks_keep_boards_apart(make_settings: Callable[..., Settings],
         enter(site, "ada", "filter", "tiny", 0.3)
         enter(site, "ada", "filter", "small", 0.4)
         assert trends(site).trends == []
+
+
+@ONLY_SQLITE
+def test_the_command_line_shows_what_the_server_works_out(scales: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, scale in enumerate(SCALE_NAMES[:2]):
+        enter(scales, "ada", "told filter", scale, 0.2 + number / 5)
+    with serving(scales.app) as url:
+        monkeypatch.setenv("DATACOMP_URL", url)
+        result = CliRunner().invoke(commands, ["trend", "told", "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert TrendsOut.model_validate_json(result.output) == trends(scales, method="told")
