@@ -1,4 +1,4 @@
-"""Virtual shards: rows, bytes and batches of resharded tars, out of the pool's own; what is wrong with a tar is said."""
+"""Virtual shards: rows, bytes and batches of resharded tars, out of the pool's own; a tar that is wrong is named."""
 
 import io
 import json
