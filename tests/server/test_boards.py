@@ -27,7 +27,7 @@ scale = "gigantic"
 suite = "nowhere.json"
 pool = "tiny"
 seeds = [1, 1]
-track = "byod"
+byod = { near = 0.99 }
 
 [[boards]]
 name = "three"
@@ -51,7 +51,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("scale-unknown", "boards[two].scale"),
         ("suite-unreadable", "boards[two].suite"),
         ("seeds-invalid", "boards[two].seeds"),
-        ("track-unsupported", "boards[two].track"),
+        ("byod-misplaced", "boards[two].byod"),
         ("board-invalid", "boards[three].submissions_per_day"),
         ("board-invalid", "boards[three].dedup.mode"),
     }

@@ -35,7 +35,8 @@ def descriptor(data: bytes) -> Half:
     length = float(np.sqrt((centred**2).sum()))
     if length < FLAT * SIDE:
         return np.zeros(WIDTH, np.float16)
-    return (centred / length).reshape(-1).astype(np.float16)
+    found: Half = (centred / length).reshape(-1).astype(np.float16)
+    return found
 
 
 def stacked(rows: Iterable[Half]) -> Half:
