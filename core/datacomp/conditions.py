@@ -2,8 +2,8 @@
 
 A probe's value is the mean over its numbers of shots of the mean over draws; a varied task's is the mean over
 variations. What is told besides (`details`): of a probe the mean and the standard deviation over draws (with n - 1) at
-each number of shots; of a varied task each variation's value, the worst, the spread and whether variations differ by more
-than chance.
+each number of shots; of a varied task each variation's value, the worst, the spread and whether variations differ by
+more than chance.
 """
 
 from __future__ import annotations
