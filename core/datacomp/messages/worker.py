@@ -229,6 +229,10 @@ class SubsetResult(Message):
     """Digest of the sorted uid array that is trained on (little-endian u8,u8 bytes)."""
     pool_digest: Digest | None = None
     """Of the pool that it was taken from."""
+    near_evaluation: int | None = None
+    """Different samples at a cosine of at least `near_threshold` to an evaluation image, if the pool knows (`datacomp
+    pool near`)."""
+    near_threshold: float | None = None
     removed_uids: list[str] = Field(default_factory=list)
     """The uids that `removed` counts, sorted, so that others can leave the same ones out."""
 

@@ -215,9 +215,18 @@ def _subset_facts(result: SubsetResult) -> list[Fact]:
         Fact("unique", number(result.unique)),
         Fact("without an image here", number(result.unavailable)),
         *([Fact("removed on request", number(result.removed))] if result.removed else []),
+        *_near_facts(result),
         Fact("shards", number(result.shards)),
         Fact("subset", short(result.subset_digest), code=True, title=result.subset_digest),
     ]
+
+
+def _near_facts(result: SubsetResult) -> list[Fact]:
+    if result.near_evaluation is None or not result.unique:
+        return []
+    share = result.near_evaluation / result.unique
+    told = f"{number(result.near_evaluation)} ({share:.2%}) at a cosine of {figure(result.near_threshold)} or more"
+    return [Fact("near an evaluation image", told)]
 
 
 def _validate_facts(result: ValidateResult) -> list[Fact]:

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
+from datacomp.filtering.functions import EVAL_SIMILARITY
 from datacomp.messages import REPORT_FILE, SUBSET_FILE, Progress, SubsetResult
+from datacomp.pool import Pool
 from datacomp.problems import BadInput
 from datacomp.scales import REHEARSAL_BATCH, REHEARSAL_STEPS
 from datacomp.uids import Uids, find, from_hex, read_subset, sort, to_hex, write_subset
@@ -21,6 +25,8 @@ from datacomp_worker.stages.pools import board_pool
 from datacomp_worker.subsets import Selection, SubsetShards, materialise
 from datacomp_worker.tracks import clip
 
+NEAR = 0.95
+"""Cosine from which a receipt counts a sample as near an evaluation image."""
 REHEARSAL_SAMPLES = REHEARSAL_STEPS * REHEARSAL_BATCH
 
 
@@ -44,6 +50,8 @@ def run(context: StageContext) -> StageOutput:
         shards=count,
         subset_digest=selection.digest,
         pool_digest=pool.manifest.digest,
+        near_evaluation=near_evaluation(pool, selection.uids),
+        near_threshold=NEAR if EVAL_SIMILARITY in pool.names else None,
         removed_uids=_left_out(given, context.job.removed) if uids.size < given.size else [],
     )
     report = context.workspace / REPORT_FILE
@@ -51,6 +59,14 @@ def run(context: StageContext) -> StageOutput:
     gone = f", {result.removed:,} removed from the pool on request" if result.removed else ""
     context.report.log(f"{result.samples:,} samples in {count} shards, {selection.unavailable:,} unavailable{gone}\n")
     return StageOutput(result, {SUBSET_FILE: uids_file, REPORT_FILE: report})
+
+
+def near_evaluation(pool: Pool, uids: Uids) -> int | None:
+    """How many different samples of a sorted subset are near an evaluation image; None where the pool does not know."""
+    if EVAL_SIMILARITY not in pool.names:
+        return None
+    rows = np.unique(pool.rows_of(uids))
+    return int((np.asarray(pool.column(EVAL_SIMILARITY)[rows[rows >= 0]]) >= np.float32(NEAR)).sum())
 
 
 def without_removed(uids: Uids, removed: list[str]) -> Uids:
