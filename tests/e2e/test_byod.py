@@ -12,7 +12,7 @@ PICTURES = 512
 
 
 @pytest.mark.timeout(290)
-def test_a_gallery_is_brought_and_ranked_on_the_byod_board_alone(place: Place) -> None:
+def test_a_gallery_is_brought_to_the_byod_board_alone_and_scored(place: Place) -> None:
     data = place.platform.data_dir
     dataset = place.home / "gallery.parquet"
     with serving_gallery(dataset, data / "suites" / "tiny", PICTURES):
