@@ -1,7 +1,8 @@
-"""`datacomp filter --dry-run`: what a filter would keep, in figures; nothing is written."""
+"""What a selection keeps, in figures: for `datacomp filter --dry-run`, receipts, and previews on the site."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ MOST_LANGUAGES = 8
 BINS = 20
 SCORES = ("clip_b32_similarity_score", "clip_l14_similarity_score")
 BARS = " ▁▂▃▄▅▆▇█"
+SIDES = (0, 64, 128, 200, 400, 800)
+"""Pixels at which the bins of the shorter side begin."""
+WORDS = (0, 1, 2, 3, 6, 11, 21, 51)
+"""Words of a caption at which bins begin."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,22 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Bins:
+    """Whole numbers of the rows kept, beside all rows, in fixed bins."""
+
+    name: str
+    labels: tuple[str, ...]
+    kept: tuple[int, ...]
+    """Repeats counted."""
+    pool: tuple[int, ...]
+
+    def line(self) -> str:
+        """The bins that have rows, in words."""
+        every = zip(self.labels, self.kept, self.pool, strict=True)
+        return f"{self.name:<11} " + ", ".join(f"{label}: {kept:,} of {rows:,}" for label, kept, rows in every if rows)
+
+
+@dataclass(frozen=True)
 class Preview:
     """What a selection amounts to."""
 
@@ -48,6 +69,10 @@ class Preview:
     languages: tuple[tuple[str, int, int], ...]
     """The most frequent: code, rows kept, rows of the pool. Empty for a pool without languages."""
     histograms: tuple[Histogram, ...]
+    sides: Bins
+    """Pixels of the shorter side of the original images."""
+    words: Bins
+    """Words per caption."""
     overlap: tuple[int, int] | None
     """Different uids of the other subset that the pool has, and those of them that are kept."""
 
@@ -60,6 +85,7 @@ class Preview:
         if self.languages:
             lines.append("languages   " + ", ".join(f"{c or 'none'} {k:,} of {n:,}" for c, k, n in self.languages))
         lines += [histogram.line() for histogram in self.histograms]
+        lines += [self.sides.line(), self.words.line()]
         if self.overlap is not None:
             other, both = self.overlap
             union = other + self.unique - both
@@ -78,13 +104,16 @@ def preview(pool: Pool, selection: Selection, compare: Path | None = None) -> Pr
         rows_kept=selection.kept,
         unique=unique,
         nan_scores=selection.nan_scores,
-        languages=_languages(pool, counts),
-        histograms=tuple(_histogram(pool, name, counts) for name in SCORES if pool.manifest.column(name) is not None),
+        languages=languages(pool, counts),
+        histograms=histograms(pool, counts),
+        sides=sides(pool, counts),
+        words=words(pool, counts),
         overlap=_overlap(pool, counts, compare) if compare is not None else None,
     )
 
 
-def _languages(pool: Pool, counts: npt.NDArray[Any]) -> tuple[tuple[str, int, int], ...]:
+def languages(pool: Pool, counts: npt.NDArray[Any], most: int = MOST_LANGUAGES) -> tuple[tuple[str, int, int], ...]:
+    """The most frequent languages: code, rows kept (repeats counted), rows of the pool. `counts` has shape (rows,)."""
     words = pool.vocabulary("lang")
     if words is None:
         return ()
@@ -94,8 +123,48 @@ def _languages(pool: Pool, counts: npt.NDArray[Any]) -> tuple[tuple[str, int, in
     for block in pool.blocks():
         codes = column[block].astype(np.int64)
         both += _counted(np.where(codes < 0, len(words), codes), counts[block], len(names))
-    most = np.argsort(-both[1], kind="stable")[:MOST_LANGUAGES]
-    return tuple((names[i], int(both[0, i]), int(both[1, i])) for i in most)
+    first = np.argsort(-both[1], kind="stable")[:most]
+    return tuple((names[i], int(both[0, i]), int(both[1, i])) for i in first)
+
+
+def histograms(pool: Pool, counts: npt.NDArray[Any]) -> tuple[Histogram, ...]:
+    """Of every CLIP score that the pool has."""
+    return tuple(_histogram(pool, name, counts) for name in SCORES if pool.manifest.column(name) is not None)
+
+
+def sides(pool: Pool, counts: npt.NDArray[Any]) -> Bins:
+    """The shorter side of the original images, in pixels."""
+    width, height = pool.column("original_width"), pool.column("original_height")
+    return _binned(pool, "side", SIDES, lambda rows: np.minimum(width[rows], height[rows]), counts)
+
+
+def words(pool: Pool, counts: npt.NDArray[Any]) -> Bins:
+    """Words per caption."""
+    column = pool.column("words")
+    return _binned(pool, "words", WORDS, lambda rows: column[rows], counts)
+
+
+def _binned(
+    pool: Pool,
+    name: str,
+    begins: tuple[int, ...],
+    values: Callable[[slice], npt.NDArray[Any]],
+    counts: npt.NDArray[Any],
+) -> Bins:
+    both = np.zeros((2, len(begins)), np.int64)
+    for block in pool.blocks():
+        found = values(block)
+        place = np.zeros(found.size, np.int8)
+        for begin in begins[1:]:
+            place += found >= begin
+        both += _counted(place.astype(np.int64), counts[block], len(begins))
+    return Bins(name, _labels(begins), tuple(both[0].tolist()), tuple(both[1].tolist()))
+
+
+def _labels(begins: tuple[int, ...]) -> tuple[str, ...]:
+    ends = [begin - 1 for begin in begins[1:]]
+    labels = [str(a) if a == b else f"{a}–{b}" if a else f"below {b + 1}" for a, b in zip(begins, ends, strict=False)]
+    return (*labels, f"{begins[-1]} and more")
 
 
 def _histogram(pool: Pool, name: str, counts: npt.NDArray[Any]) -> Histogram:

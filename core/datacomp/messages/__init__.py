@@ -20,6 +20,7 @@ from datacomp.messages.accounts import (
     TokenInfo,
     TokenOut,
 )
+from datacomp.messages.kept import Binned, Kept
 from datacomp.messages.people import (
     AccountExport,
     AuditOut,
@@ -136,6 +137,7 @@ __all__ = [
     "AccountOut",
     "AgreementOut",
     "AuditOut",
+    "Binned",
     "Blame",
     "BoardFacts",
     "BoardOut",
@@ -178,6 +180,7 @@ __all__ = [
     "InviteOut",
     "Job",
     "Keep",
+    "Kept",
     "LeaderboardOut",
     "LeaderboardRow",
     "MailSetting",

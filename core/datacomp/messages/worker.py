@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from datacomp.messages.kept import Kept
 from datacomp.messages.words import (
     Blame,
     ByodSetting,
@@ -233,6 +234,8 @@ class SubsetResult(Message):
     """Different samples at a cosine of at least `near_threshold` to an evaluation image, if the pool knows (`datacomp
     pool near`)."""
     near_threshold: float | None = None
+    kept: Kept | None = None
+    """What it keeps of the pool; null in results of older workers."""
     removed_uids: list[str] = Field(default_factory=list)
     """The uids that `removed` counts, sorted, so that others can leave the same ones out."""
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from datacomp.commands.kept import counts_of, kept_of
 from datacomp.filtering.functions import EVAL_SIMILARITY
 from datacomp.messages import REPORT_FILE, SUBSET_FILE, Progress, SubsetResult
 from datacomp.pool import Pool
@@ -52,6 +53,7 @@ def run(context: StageContext) -> StageOutput:
         pool_digest=pool.manifest.digest,
         near_evaluation=near_evaluation(pool, selection.uids),
         near_threshold=NEAR if EVAL_SIMILARITY in pool.names else None,
+        kept=kept_of(pool, counts_of(pool, pool.rows_of(selection.uids)), without=context.job.removed),
         removed_uids=_left_out(given, context.job.removed) if uids.size < given.size else [],
     )
     report = context.workspace / REPORT_FILE
