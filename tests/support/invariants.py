@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -39,12 +40,14 @@ class Findings:
     events: int
     handed_on_within: float
     """Seconds after the end of its lease within which every silent attempt's run was handed on."""
+    taken_up_within: float
+    """Seconds after the end of an attempt, or of its lease, within which the next one of its run had begun."""
 
     def __str__(self) -> str:
         return (
             f"{self.submissions} submissions ({self.scored} scored), {self.runs} runs, {self.attempts} attempts "
-            f"({self.lost} lost, handed on within {self.handed_on_within:.1f} s of the lease's end), "
-            f"{self.events} events"
+            f"({self.lost} lost, handed on within {self.handed_on_within:.1f} s of the lease's end, "
+            f"next attempt within {self.taken_up_within:.1f} s), {self.events} events"
         )
 
 
@@ -72,7 +75,8 @@ def check_invariants(database: Database, *, finished: bool = True) -> Findings:
             attempts=len(attempts),
             lost=sum(attempt.state is AttemptState.LOST for attempt in attempts),
             events=len(events),
-            handed_on_within=_latest(attempts),
+            handed_on_within=_handed_on_within(attempts),
+            taken_up_within=_taken_up_within(attempts),
         )
 
 
@@ -148,7 +152,22 @@ def _check_quota(session: Session, submissions: dict[str, Submission]) -> None:
         assert settled == (row.state in FINAL), (row.state, entries[row.id].state)
 
 
-def _latest(attempts: list[Attempt]) -> float:
+def hand_overs(database: Database) -> tuple[int, float, float]:
+    """How many attempts fell silent so far, and the two longest times of `Findings`."""
+    with database.read() as session:
+        attempts = list(session.scalars(sa.select(Attempt).order_by(Attempt.run_id, Attempt.fence)))
+    lost = sum(attempt.state is AttemptState.LOST for attempt in attempts)
+    return lost, _handed_on_within(attempts), _taken_up_within(attempts)
+
+
+def _handed_on_within(attempts: list[Attempt]) -> float:
     lost = [attempt for attempt in attempts if attempt.state is AttemptState.LOST and attempt.ended_at is not None]
     late = [(attempt.ended_at - attempt.lease_until).total_seconds() for attempt in lost if attempt.ended_at]
     return max(late, default=0.0)
+
+
+def _taken_up_within(attempts: list[Attempt]) -> float:
+    """Of attempts in the order of their runs and fences."""
+    pairs = [(one, after) for one, after in pairwise(attempts) if one.run_id == after.run_id and one.ended_at]
+    late = [(after.started_at - min(one.lease_until, one.ended_at or one.lease_until)) for one, after in pairs]
+    return max((seconds.total_seconds() for seconds in late), default=0.0)

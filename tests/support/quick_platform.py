@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Self
 import httpx
 import numpy as np
 import psutil
+import sqlalchemy as sa
 from mini_suite import SUITE
 from own_servers import OwnPostgres, OwnRedis, free_port
 from server_site import write_boards
@@ -34,8 +36,10 @@ from datacomp.pool import Pool, ingest
 from datacomp.problems import DatacompError
 from datacomp.uids import write_subset
 from datacomp_server.database import Database
+from datacomp_server.models import Submission
 from datacomp_server.settings import Settings
 from datacomp_server.startup import Platform, open_platform
+from datacomp_server.submissions.states import FINAL
 
 ROWS = 240
 START_SECONDS = 240.0
@@ -182,6 +186,17 @@ class QuickPlatform:
                 found += [p for p in psutil.Process(kept.pid).children() if "quick_child" in p.cmdline()]
         return found
 
+    def kill(self, kind: str, rng: random.Random) -> bool:
+        """kill -9 of one process of a kind, or of a training child; False if none of the kind is alive."""
+        processes = self.training_children() if kind == "training" else self._alive(kind)
+        if not processes:
+            return False
+        try:
+            rng.choice(processes).kill()
+        except psutil.Error:  # it ended by itself meanwhile
+            return False
+        return True
+
     def submit(self, number: int, *, method: str = "") -> str:
         """Hand in a subset of its own, whatever the servers are going through; returns the submission's id."""
         path = self.data_dir / f"{number}.npy"
@@ -200,17 +215,24 @@ class QuickPlatform:
                 return client.submission(submission)
         return None
 
-    def all_final(self, ids: list[str]) -> bool:
-        return all((receipt := self.receipt(submission)) is not None and receipt.final for submission in ids)
-
     def wait_until_final(self, ids: list[str], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not self.all_final(ids):
-            assert time.monotonic() < deadline, "a run was neither finished nor handed over"
-            time.sleep(0.3)
+        with self.database() as database:
+            while missing := [state for state in states(database, ids) if state not in FINAL]:
+                assert time.monotonic() < deadline, f"neither finished nor handed over: {missing}"
+                time.sleep(0.3)
 
     def log(self, name: str) -> str:
         return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace")
+
+    def _alive(self, kind: str) -> list[psutil.Process]:
+        found = []
+        for kept in self.of(kind):
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(kept.pid)
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
 
     def _add(self, name: str, command: list[str], more: dict[str, str] | None = None) -> None:
         kept = Kept(name, command, self.environment() | (more or {}), self.data_dir / "logs" / f"{name}.log")
@@ -232,6 +254,18 @@ class QuickPlatform:
                     return
             time.sleep(0.1)
         raise AssertionError(f"the server did not come up:\n{self.log('server-0')}")
+
+
+def states(database: Database, ids: list[str]) -> list[str]:
+    """The states of submissions as the database has them, which nobody has to serve; ones that are missing: "lost"."""
+    while True:
+        try:
+            with database.read() as session:
+                found = session.execute(sa.select(Submission.id, Submission.state).where(Submission.id.in_(ids)))
+                known = dict(found.tuples().all())
+                return [known.get(name, "lost") for name in ids]
+        except sa.exc.OperationalError:  # it is being restarted
+            time.sleep(0.1)
 
 
 def make_pool(data_dir: Path) -> None:
