@@ -12,7 +12,7 @@ from datacomp.client import Client
 from datacomp.problems import BadInput, PlatformFault
 from datacomp_server.boards.config import read_boards
 from datacomp_server.clock import now
-from datacomp_server.operation.console import export_board
+from datacomp_server.operation.export import export_board
 from datacomp_server.settings import Settings
 
 WRONG = (

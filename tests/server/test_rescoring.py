@@ -14,6 +14,7 @@ from datacomp.messages import Stage
 from datacomp.problems import BadInput
 from datacomp.suite import Suite
 from datacomp_server.audit.models import AuditLine
+from datacomp_server.audit.service import CONSOLE
 from datacomp_server.errors import Conflict
 from datacomp_server.leaderboard.models import RankChange, SeedScore
 from datacomp_server.leaderboard.rescoring import Plan, apply_rescoring, plan_rescoring
@@ -34,7 +35,7 @@ def plan(site: Site, suite: Suite | None = None) -> Plan:
 
 
 def apply(site: Site, planned: Plan) -> int:
-    return apply_rescoring(site.database, site.settings, planned, actor="organiser:console", report=lambda *_: None)
+    return apply_rescoring(site.database, site.settings, planned, actor=CONSOLE, report=lambda *_: None)
 
 
 def ranks(site: Site) -> list[tuple[str, float | None]]:

@@ -62,13 +62,14 @@ class PasswordReset:
         for name, address, link in links:
             self._mail(name, address, link)
 
-    def link_for(self, name: str) -> str:
-        """A link for an account, given out by an organiser at the server's console. `Forbidden` for a worker's."""
+    def link_for(self, name: str, actor: str | None = None) -> str:
+        """A link for an account, given out by an organiser (the id of an account; None at the server's console).
+        `Forbidden` for a worker's."""
         with self.database.write() as session:
             user = AccountService(session, self.settings).named(name)
             if user.role is Role.WORKER:
                 raise Forbidden.of("worker-no-password", "workers have tokens, no passwords", where="name")
-            Audit(session, self.settings).note(Act.RESET_LINK_MADE, actor=None, subject=user.id)
+            Audit(session, self.settings).note(Act.RESET_LINK_MADE, actor=actor, subject=user.id)
             return self._link(user)
 
     def name_of(self, code: str) -> str | None:

@@ -95,8 +95,12 @@ class AccountService:
         return user
 
     def set_role(self, name: str, role: Role, actor: str | None = None) -> None:
-        """Change an account's role; `actor` is who does so, None at the server's console."""
+        """Change an account's role; `actor` is who does so, None at the server's console. `Conflict` for one's own: the
+        last organiser would be gone by mistake."""
         user = self.named(name)
+        if actor == user.id:
+            hint = "let another organiser do it, or the server's console"
+            raise Conflict.of("own-role", "nobody changes their own role", where="role", hint=hint)
         self.audit.note(Act.ROLE_CHANGED, actor=actor, subject=user.id, before=user.role.value, after=role.value)
         user.role = role
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, or_, select
@@ -9,9 +10,37 @@ from sqlalchemy.orm import Session, aliased
 
 from datacomp_server.accounts.models import User
 from datacomp_server.audit.models import AuditLine
+from datacomp_server.submissions.models import Submission
 
 Found = tuple[AuditLine, str | None, str | None]
 """A line with the present names of its actor and its subject."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """What lines must be of, beside their kind and the account that they concern; None: anything."""
+
+    actor: str | None = None
+    """Id of the account that did it."""
+    board: str | None = None
+    """Name of a board: what was done to it, or to submissions to it."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """Before this moment."""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """As SQL."""
+        found: list[ColumnElement[bool]] = []
+        if self.actor is not None:
+            found.append(AuditLine.actor_id == self.actor)
+        if self.board is not None:
+            of_board = select(Submission.id).where(Submission.board_name == self.board)
+            found.append(or_(AuditLine.about == self.board, AuditLine.about.in_(of_board)))
+        if self.since is not None:
+            found.append(AuditLine.at >= self.since)
+        if self.until is not None:
+            found.append(AuditLine.at < self.until)
+        return found
 
 
 class AuditRepository:
@@ -25,9 +54,11 @@ class AuditRepository:
         self.session.add(line)
         self.session.flush()
 
-    def lines(self, *, what: str | None, account: str | None, before: int | None, limit: int) -> list[Found]:
+    def lines(
+        self, *, what: str | None, account: str | None, before: int | None, limit: int, within: Within
+    ) -> list[Found]:
         """Lines of a kind, that concern an account (its id), below an id; newest first."""
-        conditions = []
+        conditions = within.conditions()
         if what is not None:
             conditions.append(AuditLine.what == what)
         if account is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -10,10 +11,23 @@ from sqlalchemy.orm import Session
 
 from datacomp.messages import AuditOut
 from datacomp_server.audit.models import AuditLine
-from datacomp_server.audit.repository import AuditRepository, Found
+from datacomp_server.audit.repository import AuditRepository, Found, Within
 from datacomp_server.clock import now
 from datacomp_server.requests import current_request
 from datacomp_server.settings import Settings
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does something as an organiser."""
+
+    name: str
+    """As histories name them: `organiser:NAME`."""
+    user_id: str | None
+    """None for whoever has the server's console: that needs no account."""
+
+
+CONSOLE = Actor("organiser:console", None)
 
 
 class Act(StrEnum):
@@ -34,7 +48,7 @@ class Act(StrEnum):
     PASSWORD_CHANGED = "password-changed"  # noqa: S105 - the name of an act
     RESET_LINK_SENT = "reset-link-sent"
     RESET_LINK_MADE = "reset-link-made"
-    """At the server's console."""
+    """By an organiser, for somebody else."""
     PASSWORD_RESET = "password-reset"  # noqa: S105 - the name of an act
     TOKEN_MADE = "token-made"  # noqa: S105 - the name of an act
     TOKEN_REVOKED = "token-revoked"  # noqa: S105 - the name of an act
@@ -80,10 +94,17 @@ class Audit:
         self.lines.add(line)
 
     def read(
-        self, *, what: str | None = None, account: str | None = None, before: int | None = None, limit: int = 100
+        self,
+        *,
+        what: str | None = None,
+        account: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        within: Within | None = None,
     ) -> list[AuditOut]:
         """Lines, newest first. `account` is an id; `before` the id of the last line of the page before."""
-        return [_out(found) for found in self.lines.lines(what=what, account=account, before=before, limit=limit)]
+        found = self.lines.lines(what=what, account=account, before=before, limit=limit, within=within or Within())
+        return [_out(one) for one in found]
 
     def count_since(self, what: Act, user_id: str, since: datetime, limit: int) -> int:
         """How often something happened to an account since a time; counts no further than the limit."""

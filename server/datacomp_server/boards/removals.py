@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from datacomp.problems import BadInput, Problem, raise_if_any
@@ -43,6 +43,10 @@ class Removals:
         return list(
             self.session.scalars(select(RemovedUid.uid).where(RemovedUid.pool == pool).order_by(RemovedUid.uid))
         )
+
+    def count(self, pool: str) -> int:
+        """How many are removed from a pool."""
+        return self.session.scalar(select(func.count()).where(RemovedUid.pool == pool)) or 0
 
     def remove(self, pool: str, uids: Sequence[str], *, actor: str, reason: str) -> int:
         """Remove samples; returns how many were not removed before. `BadInput` names everything that is no uid."""

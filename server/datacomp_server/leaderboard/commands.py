@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from datacomp.console import console
-from datacomp.problems import BadInput
-from datacomp.statistics.errors import pooled_deviation
-from datacomp_server.audit.service import Act, Audit
-from datacomp_server.boards.deviation import GIVEN, MEASURED, SeedDeviation
-from datacomp_server.boards.models import Board
+from datacomp_server.audit.service import CONSOLE
+from datacomp_server.boards.deviation import GIVEN, SeedDeviation
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
-from datacomp_server.leaderboard.models import SeedScore
-from datacomp_server.leaderboard.repository import ScoreRepository
+from datacomp_server.leaderboard.deviations import FEW, measured, replicates, set_deviation
 from datacomp_server.settings import Settings, load_settings
-from datacomp_server.submissions.models import Submission
 
 OpenDatabase = Callable[[Settings], AbstractContextManager[Database]]
-FEW = 10
-"""With fewer degrees of freedom a deviation is known to within a quarter at best, which is said."""
 
 
 def add_rank_commands(admin: typer.Typer, open_database: OpenDatabase) -> None:
@@ -55,60 +46,8 @@ def add_rank_commands(admin: typer.Typer, open_database: OpenDatabase) -> None:
             elif given is not None or default:
                 found = _given(given, found) if given is not None else SeedDeviation()
             if changes:
-                row.seed_deviation = found.to_json()
-                ScoreRepository(session).note_change(board)
-                Audit(session, settings).note(Act.SEED_DEVIATION, actor=None, about=board, **found.to_json())
+                set_deviation(session, settings, row, found, CONSOLE)
         _tell(board, found)
-
-
-def measured(seeds: Sequence[Sequence[SeedScore]], before: SeedDeviation) -> SeedDeviation:
-    """Pooled within subsets, each given by its seeds; `BadInput` where nothing was replicated.
-
-    The headline task keeps its deviation where its scores are missing.
-    """
-    average = pooled_deviation([_figures(one.average for one in group) for group in seeds])
-    if average is None or average.value == 0.0:
-        raise BadInput.of(
-            "seeds-not-replicated",
-            "no subset of this board's scale and suite was trained with several seeds",
-            where="--measure",
-            hint='let a board of the scale have several seeds ("seeds = 3") and hand in the baselines there',
-        )
-    main = pooled_deviation([_figures(one.main for one in group) for group in seeds])
-    names = {name for group in seeds for one in group for name in one.groups}
-    groups = {
-        name: pooled_deviation([_figures(one.groups.get(name) for one in group) for group in seeds])
-        for name in sorted(names)
-    }
-    return SeedDeviation(
-        average=average.value,
-        main=main.value if main is not None and main.value > 0 else before.main,
-        groups={name: found.value for name, found in groups.items() if found is not None and found.value > 0},
-        source=MEASURED,
-        freedom=average.freedom,
-    )
-
-
-def replicates(session: Session, board: Board) -> list[list[SeedScore]]:
-    """Scores by seed of every subset that was evaluated on this board's scale under its suite, on whatever board.
-
-    Of equal subsets with equal seeds one counts: its result is the other's.
-    """
-    query = select(Submission.subset_digest, SeedScore).join(Submission, Submission.id == SeedScore.submission_id)
-    query = query.join(Board, Board.name == Submission.board_name).where(
-        Board.scale == board.scale,
-        Board.track == board.track,
-        SeedScore.suite_digest == board.suite_digest,
-        Submission.subset_digest.is_not(None),
-    )
-    found: dict[str, dict[int, SeedScore]] = {}
-    for digest, score in session.execute(query.order_by(Submission.created_at, SeedScore.run_id)):
-        found.setdefault(digest or "", {}).setdefault(score.seed, score)
-    return [list(seeds.values()) for seeds in found.values() if len(seeds) > 1]
-
-
-def _figures(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _given(text: str, before: SeedDeviation) -> SeedDeviation:

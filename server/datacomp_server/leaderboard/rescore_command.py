@@ -14,14 +14,13 @@ from rich.table import Table
 
 from datacomp.console import console, counting
 from datacomp.suite import load_suite
-from datacomp_server.accounts.models import Role
+from datacomp_server.audit.service import CONSOLE
 from datacomp_server.database import Database
 from datacomp_server.leaderboard.rescoring import Change, Plan, apply_rescoring, plan_rescoring
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.storage import Storage
 
 OpenDatabase = Callable[[Settings], AbstractContextManager[Database]]
-CONSOLE = f"{Role.ORGANISER.value}:console"
 
 
 def add_rescore_command(admin: typer.Typer, open_database: OpenDatabase) -> None:
@@ -57,7 +56,7 @@ def add_rescore_command(admin: typer.Typer, open_database: OpenDatabase) -> None
             print(json.dumps(to_json(plan, applied=apply), indent=2))  # noqa: T201
         elif apply:
             console.print(f"{len(plan.differing)} submissions of {board} have their new scores")
-        elif plan.differing or plan.suite.id != plan.suite_before:
+        elif not plan.empty:
             console.print("nothing is written yet: the same command with --apply does it")
 
 
@@ -85,9 +84,8 @@ def _show(plan: Plan) -> None:
         f"submissions change, {ranks} ranks"
     )
     table = Table("submission", "method", "by", "average", "", "main", "", "rank", "")
-    for change in plan.changes:
-        if change.fresh or change.before.rank != change.after.rank:
-            table.add_row(*_row(change))
+    for change in plan.moved:
+        table.add_row(*_row(change))
     if table.row_count:
         console.print(table)
 

@@ -8,16 +8,17 @@ An application that breaks off is gone on with by the same command: what has the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datacomp.digests import digest_json
 from datacomp.messages import RECORDS_FILE
 from datacomp.problems import BadInput, PlatformFault, Problem, raise_if_any
 from datacomp.suite import Suite, rehearsal_of
-from datacomp_server.audit.service import Act, Audit
+from datacomp_server.audit.service import Act, Actor, Audit
 from datacomp_server.boards.models import Board, StoredSuite
 from datacomp_server.boards.repository import BoardRepository
 from datacomp_server.boards.service import BoardService
@@ -75,6 +76,22 @@ class Plan:
     def differing(self) -> tuple[Change, ...]:
         """The submissions whose stored scores would change."""
         return tuple(change for change in self.changes if change.fresh)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to apply."""
+        return not self.differing and self.suite.id == self.suite_before
+
+    @property
+    def moved(self) -> tuple[Change, ...]:
+        """The submissions whose figures or places would change."""
+        return tuple(change for change in self.changes if change.fresh or change.before.rank != change.after.rank)
+
+    @property
+    def digest(self) -> str:
+        """Of all that it would do, and of what it starts from: equal plans change the same."""
+        changes = [asdict(change) for change in self.changes]
+        return digest_json([self.board, self.suite.digest, self.suite_before, changes])
 
 
 @dataclass(frozen=True)
@@ -196,19 +213,35 @@ def _columns(result: SeedResult) -> dict[str, Any]:
     return {field.name: getattr(result, field.name) for field in fields(result)}
 
 
-def apply_rescoring(database: Database, settings: Settings, plan: Plan, *, actor: str, report: Report) -> int:
+def apply_rescoring(database: Database, settings: Settings, plan: Plan, *, actor: Actor, report: Report) -> int:
     """Write what differs; returns how many submissions changed. `Conflict` when records changed since the plan."""
     with database.write() as session:
         board = BoardService(session).row(plan.board)
+        _require_current(session, board, plan)
         _set_suite(session, board, plan.suite)
-        Audit(session, settings).note(
-            Act.BOARD_RESCORED, actor=None, about=plan.board, suite=plan.suite.id, count=len(plan.differing)
-        )
+        count = len(plan.differing)
+        audit = Audit(session, settings)
+        audit.note(Act.BOARD_RESCORED, actor=actor.user_id, about=plan.board, suite=plan.suite.id, count=count)
     for place, change in enumerate(plan.differing):
         report("applying", place, len(plan.differing))
         with database.write() as session:
             _apply(session, settings, plan, change, actor)
     return len(plan.differing)
+
+
+def _require_current(session: Session, board: Board, plan: Plan) -> None:
+    """`Conflict` before anything is written when evaluations came or changed, or the board's suite did."""
+    query = select(SeedScore.run_id, SeedScore.records_digest)
+    query = query.join(Submission, Submission.id == SeedScore.submission_id).where(Submission.board_name == board.name)
+    present = {row.run_id: row.records_digest for row in session.execute(query)}
+    planned = {run: digest for change in plan.changes for run, digest in change.stored.items()}
+    if present != planned or board.suite.name != plan.suite_before:
+        raise _stale(board.name)
+
+
+def _stale(where: str) -> Conflict:
+    hint = "look at the differences again, then apply them"
+    return Conflict.of("rescore-stale", "its evaluations changed meanwhile", where=where, hint=hint)
 
 
 def _set_suite(session: Session, board: Board, suite: Suite) -> None:
@@ -219,13 +252,12 @@ def _set_suite(session: Session, board: Board, suite: Suite) -> None:
     boards.note_ranks(board.name)
 
 
-def _apply(session: Session, settings: Settings, plan: Plan, change: Change, actor: str) -> None:
+def _apply(session: Session, settings: Settings, plan: Plan, change: Change, actor: Actor) -> None:
     submissions, scores = SubmissionRepository(session), ScoreRepository(session)
     submission = submissions.lock(change.submission)
     seeds = scores.seed_scores(change.submission)
     if submission is None or {seed.run_id: seed.records_digest for seed in seeds} != dict(change.stored):
-        hint = "look at the differences again, then apply them"
-        raise Conflict.of("rescore-stale", "its evaluations changed meanwhile", where=change.submission, hint=hint)
+        raise _stale(change.submission)
     for seed in seeds:
         for name, value in _columns(change.seeds[seed.run_id]).items():
             setattr(seed, name, value)
@@ -243,13 +275,13 @@ def _apply(session: Session, settings: Settings, plan: Plan, change: Change, act
         what="state",
         before=submission.state,
         after=submission.state,
-        actor=actor,
+        actor=actor.name,
         reason=told,
     )
     averages = {"before": change.before.average, "after": change.after.average}
     Audit(session, settings).note(
         Act.SUBMISSION_RESCORED,
-        actor=None,
+        actor=actor.user_id,
         subject=submission.user_id,
         about=change.submission,
         suite=plan.suite.id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,34 +11,18 @@ import typer
 from rich.table import Table
 
 from datacomp.console import console
-from datacomp_server.accounts.models import Role
-from datacomp_server.accounts.service import Viewer
-from datacomp_server.audit.service import Act, Audit
+from datacomp_server.audit.service import CONSOLE, Act, Audit
 from datacomp_server.boards.removals import Removals
-from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
-from datacomp_server.errors import NotFound
-from datacomp_server.leaderboard.export import csv_blocks
-from datacomp_server.leaderboard.service import LeaderboardService
+from datacomp_server.operation.acts import SubmissionActs
 from datacomp_server.operation.backup import BackupReport, back_up, restore
+from datacomp_server.operation.export import export_board
 from datacomp_server.operation.repository import OperationRepository
-from datacomp_server.runs.lifecycle import Lifecycle
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.storage import Storage
-from datacomp_server.submissions.models import Submission
-from datacomp_server.submissions.repository import SubmissionRepository
-from datacomp_server.submissions.service import SubmissionService
-from datacomp_server.submissions.states import FAILED, FINAL, SCORED
 
 OpenDatabase = Callable[[Settings], AbstractContextManager[Database]]
-CONSOLE = f"{Role.ORGANISER.value}:console"
 Id = Annotated[str, typer.Argument(help="Id of the submission.")]
-CHANGES: dict[Act, tuple[Callable[[str], bool], Callable[[Lifecycle, Submission, str, str], None]]] = {
-    Act.SUBMISSION_CANCELLED: (lambda state: state not in FINAL, Lifecycle.cancel),
-    Act.SUBMISSION_REQUEUED: (lambda state: state == FAILED, Lifecycle.requeue),
-    Act.SUBMISSION_WITHDRAWN: (lambda state: state == SCORED, Lifecycle.withdraw),
-}
-"""What may be done to a submission in which states."""
 Reason = Annotated[str, typer.Option(help="Why; it stands in the submission's history.")]
 
 
@@ -73,7 +56,9 @@ def add_operation_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
         settings = load_settings()
         with open_database(settings) as database, database.write() as session:
             removals = Removals(session)
-            count = removals.restore(pool, uids) if undo else removals.remove(pool, uids, actor=CONSOLE, reason=reason)
+            count = (
+                removals.restore(pool, uids) if undo else removals.remove(pool, uids, actor=CONSOLE.name, reason=reason)
+            )
             total = len(removals.of_pool(pool))
             what = Act.UIDS_RESTORED if undo else Act.UIDS_REMOVED
             Audit(session, settings).note(what, actor=None, about=pool, count=count, reason=reason)
@@ -125,42 +110,12 @@ def _add_submission_commands(admin: typer.Typer, open_database: OpenDatabase) ->
         _carry_out(open_database, Act.SUBMISSION_WITHDRAWN, submission, reason)
 
 
-def export_board(database: Database, settings: Settings, board: str, folder: Path, *, private: bool = False) -> int:
-    """Write `leaderboard.csv` and `manifests/<submission>.json`; returns the number of entries.
-
-    What everybody may see now, or with `private` what organisers may: private tasks, and means and ranks by all tasks.
-    """
-    viewer = Viewer("", CONSOLE, Role.ORGANISER) if private else None
-    (folder / "manifests").mkdir(parents=True, exist_ok=True)
-    count = 0
-    with database.read() as session, (folder / "leaderboard.csv").open("wb") as file:
-        groups = list(BoardService(session).suite(board).groups())
-        boards = LeaderboardService(session, settings)
-        file.writelines(csv_blocks(boards.pages(board, private=private), groups))
-        service = SubmissionService(session, settings, Storage(settings.storage_url))
-        for page in boards.pages(board, private=private):
-            for row in page.rows:
-                if row.submission is None:
-                    continue
-                body = service.manifest(row.submission, viewer).model_dump(mode="json")
-                (folder / "manifests" / f"{row.submission}.json").write_text(json.dumps(body, indent=1))
-                count += 1
-    return count
-
-
 def _carry_out(open_database: OpenDatabase, what: Act, submission: str, reason: str) -> None:
-    """Do one of `CHANGES`, and note it: who has the server's console needs no account, so the line names no actor."""
-    states, change = CHANGES[what]
+    """Do something to a submission, and note it: who has the server's console needs no account."""
     settings = load_settings()
     with open_database(settings) as database, database.write() as session:
-        row = SubmissionRepository(session).lock(submission)
-        if row is None:
-            raise NotFound.of("submission-unknown", "there is no such submission", where=submission)
-        if not states(row.state):
-            raise typer.BadParameter(f"the submission is {row.state}")
-        change(Lifecycle(session, settings, Storage(settings.storage_url)), row, CONSOLE, reason)
-        Audit(session, settings).note(what, actor=None, subject=row.user_id, about=row.id, reason=reason)
-        state = row.state
+        acts = SubmissionActs(session, settings, Storage(settings.storage_url))
+        state = acts.carry_out(what, submission, CONSOLE, reason).state
     console.print(f"submission {submission} is {state} now")
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from datacomp.messages import RunState
+from datacomp_server.boards.models import Board
 from datacomp_server.runs.hours import GroupBy, HoursRepository
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
 from datacomp_server.submissions.models import StoredFile, Submission
@@ -40,6 +41,18 @@ class OperationRepository:
             key = (board, state.split(" ")[0])
             found[key] = found.get(key, 0) + count
         return found
+
+    def ended_since(self, state: str, since: datetime) -> dict[str, int]:
+        """Submissions that came to a final state since a time, by board."""
+        query = select(Submission.board_name, func.count()).where(
+            Submission.state == state, Submission.finished_at >= since
+        )
+        return {row[0]: row[1] for row in self.session.execute(query.group_by(Submission.board_name))}
+
+    def board_queues(self) -> set[str]:
+        """Queues that boards name."""
+        rows = self.session.execute(select(Board.train_queue, Board.data_queue).where(Board.listed))
+        return {queue for row in rows for queue in row}
 
     def open_runs(self) -> dict[tuple[str, str, str], int]:
         """Queued and running runs by queue, stage and state."""

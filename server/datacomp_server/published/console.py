@@ -12,9 +12,9 @@ import typer
 from datacomp.console import console
 from datacomp.messages import Track
 from datacomp.published.tables import read_published
-from datacomp_server.audit.service import Act, Audit
+from datacomp_server.audit.service import CONSOLE
 from datacomp_server.database import Database
-from datacomp_server.published.service import PublishedService
+from datacomp_server.published.service import import_noted
 from datacomp_server.settings import Settings, load_settings
 
 OpenDatabase = Callable[[Settings], AbstractContextManager[Database]]
@@ -33,6 +33,5 @@ def add_published_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
         rows = read_published(file, track=track, source=source)
         settings = load_settings()
         with open_database(settings) as database, database.write() as session:
-            done = PublishedService(session).import_rows(rows)
-            Audit(session, settings).note(Act.PUBLISHED_IMPORTED, actor=None, about=file.name, count=len(rows))
+            done = import_noted(session, settings, rows, about=file.name, actor=CONSOLE)
         console.print(f"{file.name}: {done.new} rows new, {done.changed} changed, {done.unchanged} there already")

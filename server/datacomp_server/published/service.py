@@ -11,10 +11,12 @@ from datacomp.digests import digest_json
 from datacomp.messages import LeaderboardRow, PublishedOut, PublishedRow, Track
 from datacomp.problems import Problem, raise_if_any
 from datacomp.published.tables import DEFAULT_SUITE, TABLE_3, read_published
+from datacomp_server.audit.service import Act, Actor, Audit
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService
 from datacomp_server.published.models import PublishedScore
 from datacomp_server.published.repository import PublishedRepository
+from datacomp_server.settings import Settings
 
 PUBLISHED = "published"
 """The status of such rows on a leaderboard."""
@@ -92,6 +94,15 @@ class PublishedService:
         for field, value in row.model_dump().items():
             setattr(found, field, value)
         return "changed"
+
+
+def import_noted(
+    session: Session, settings: Settings, rows: Sequence[PublishedRow], *, about: str, actor: Actor
+) -> Imported:
+    """Import a table as an organiser does: noted in the audit log, `about` names the table."""
+    done = PublishedService(session).import_rows(rows)
+    Audit(session, settings).note(Act.PUBLISHED_IMPORTED, actor=actor.user_id, about=about, count=len(rows))
+    return done
 
 
 def suite_name(board: Board) -> str:
