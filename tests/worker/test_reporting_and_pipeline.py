@@ -196,6 +196,29 @@ def test_outputs_are_stored_before_the_run_is_reported_done(worker, monkeypatch,
     assert not list((tmp_path / "scratch" / "attempts").iterdir()), "workspaces are removed"
 
 
+def test_the_lease_is_kept_while_the_server_works_on_the_result(worker, monkeypatch) -> None:
+    under, api = worker
+    logs = []
+
+    def finish(job: Job, *_: object, log: str, **__: object) -> None:
+        before = len(api.beats)
+        until(lambda: len(api.beats) > before + 3)
+        logs.append(log)
+
+    def stage(context: StageContext) -> StageOutput:
+        context.report.log("line")
+        return StageOutput(RESULT, {})
+
+    run_stage(monkeypatch, stage)
+    monkeypatch.setattr(api, "finish", finish)
+    under.carry_out(job())
+    beats = len(api.beats)
+    assert "".join(text for _, text in api.beats) + logs[0] == "line"
+    time.sleep(0.1)
+    assert len(api.beats) == beats, "the heartbeat ends with the run"
+    assert not api.failed
+
+
 def test_a_cancelled_run_stores_and_reports_nothing(worker, monkeypatch) -> None:
     under, api = worker
     api.reply = lambda: HeartbeatReply(cancel=True)

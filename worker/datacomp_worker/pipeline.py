@@ -133,7 +133,7 @@ class Worker:
         for name, path in output.files.items():
             reporter.store(name, path)
         outputs: list[FileRef] = [reporter.stored[name] for name in output.files]
-        log = reporter.stop()
+        log = reporter.rest()
         reporter.check()
         try:
             self.api.finish(job, output.result, outputs, environment=environment(), log=log, usage=reporter.usage())
@@ -141,6 +141,7 @@ class Worker:
             if error.status not in FENCED:
                 raise
             logger.info("run %s was handed on before we finished: our result is dropped", job.run)
+        reporter.stop()
 
     def _fail(self, job: Job, error: Exception, reporter: HeartbeatReporter) -> None:
         failure = describe_failure(error)

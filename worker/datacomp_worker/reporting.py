@@ -33,6 +33,7 @@ class HeartbeatReporter:
         self._api, self._job = api, job
         self._meter = UsageMeter(job.stage)
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._progress: Progress | None = None
         self._log: list[str] = []
         self._log_size = 0
@@ -50,6 +51,12 @@ class HeartbeatReporter:
         self._stopping.set()
         self._thread.join()
         return self._take()[1]
+
+    def rest(self) -> str:
+        """The log that no heartbeat carries any more. It goes on beating: the server may take longer than a lease over
+        what it is told at the end."""
+        with self._sending:
+            return self._take()[1]
 
     def progress(self, progress: Progress) -> None:
         """See `Reporter`."""
@@ -106,20 +113,25 @@ class HeartbeatReporter:
     def _beat_until_stopped(self) -> None:
         answered = time.monotonic()
         while not self._stopping.wait(self._job.heartbeat_seconds):
-            progress, text = self._take()
-            try:
-                reply = self._api.heartbeat(self._job, progress, text, self.usage())
-            except DatacompError as error:
-                if isinstance(error, Refused) and error.status in FENCED:
-                    self._lost.set()
-                else:
-                    self._give_back(progress, text)
-                    logger.warning("heartbeat of %s failed: %s", self._job.run, error)
-            else:
-                answered = time.monotonic()
-                if reply.cancel:
-                    self._lost.set()
+            with self._sending:
+                answered = time.monotonic() if self._beat() else answered
             if time.monotonic() - answered > self._job.lease_seconds:
                 self._lost.set()
             if self._lost.is_set():
                 return
+
+    def _beat(self) -> bool:
+        """One heartbeat; whether it was answered. What was not delivered is kept for the next."""
+        progress, text = self._take()
+        try:
+            reply = self._api.heartbeat(self._job, progress, text, self.usage())
+        except DatacompError as error:
+            if isinstance(error, Refused) and error.status in FENCED:
+                self._lost.set()
+            else:
+                self._give_back(progress, text)
+                logger.warning("heartbeat of %s failed: %s", self._job.run, error)
+            return False
+        if reply.cancel:
+            self._lost.set()
+        return True
