@@ -97,6 +97,8 @@ class QuickPlatform:
     settings: dict[str, str] = field(default_factory=dict)
     """Further environment of all processes."""
     kept: list[Kept] = field(default_factory=list)
+    start_seconds: float = 0.0
+    """How long the last server took to come up: how fast the machine is just now."""
 
     def __enter__(self) -> Self:
         make_pool(self.data_dir)
@@ -106,8 +108,10 @@ class QuickPlatform:
         (self.data_dir / "logs").mkdir()
         python = [sys.executable, "-m", "datacomp"]
         for number, port in enumerate(self.ports):
+            began = time.monotonic()
             self._add(f"server-{number}", [*python, "server", "--port", str(port)])
             self._wait_until_ready(port)
+            self.start_seconds = time.monotonic() - began
         for number in range(self.dispatchers):
             self._add(f"dispatcher-{number}", [*python, "dispatcher"])
         script = str(Path(__file__).parent / "quick_worker.py")
