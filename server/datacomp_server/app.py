@@ -16,7 +16,7 @@ from datacomp_server.audit.endpoints import router as audit_router
 from datacomp_server.boards.endpoints import router as boards_router
 from datacomp_server.charts.studio import Studio
 from datacomp_server.dependencies import TURNS
-from datacomp_server.errors import install_handlers
+from datacomp_server.handlers import install_handlers
 from datacomp_server.heads import AnswerHead
 from datacomp_server.health import router as health_router
 from datacomp_server.leaderboard.answers import Answers

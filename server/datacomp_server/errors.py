@@ -1,21 +1,14 @@
-"""Refusals carry a status and problems; one handler renders them all as `ErrorOut`."""
+"""Refusals carry a status and problems; `handlers` makes answers of them.
+
+Apart from those, because services refuse in processes that serve nobody: a dispatcher needs no web framework.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from typing import Any
-
-import sqlalchemy.exc
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
 
 from datacomp.messages import ErrorOut
 from datacomp.problems import BadInput, DatacompError, PlatformFault, Problem
-
-log = logging.getLogger(__name__)
 
 
 class Refusal(DatacompError):
@@ -131,76 +124,6 @@ def status_of(error: DatacompError) -> int:
     return 503 if isinstance(error, PlatformFault) else 500
 
 
-def render(status: int, problems: Sequence[Problem], headers: dict[str, str] | None = None) -> Response:
-    """The JSON answer of a refusal."""
-    body = ErrorOut(problems=list(problems)).model_dump(mode="json")
-    return JSONResponse(body, status_code=status, headers=headers)
-
-
-def problems_of(error: RequestValidationError) -> list[Problem]:
-    """All problems of a request that does not fit its schema."""
-    return [
-        Problem(
-            code="request-invalid",
-            message=_sayable(item["msg"]),
-            where=_sayable(".".join(str(part) for part in item["loc"])),
-        )
-        for item in error.errors()
-    ]
-
-
-def answer(
-    request: Request, status: int, problems: Sequence[Problem], headers: dict[str, str] | None = None
-) -> Response:
-    """The answer of a refusal: `ErrorOut`, or `app.state.error_page` for browsers."""
-    headers = {**_usual_headers(status), **(headers or {})}
-    page = getattr(request.app.state, "error_page", None)
-    if page is not None and _wants_html(request):
-        rendered: Response = page(request, status, problems)
-        rendered.headers.update(headers)
-        return rendered
-    return render(status, problems, headers)
-
-
-def _usual_headers(status: int) -> dict[str, str]:
-    return {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}.get(status, {})
-
-
-def install_handlers(app: FastAPI) -> None:
-    """Make every exception an `ErrorOut`. `app.state.error_page`, when set, renders them for browsers instead."""
-
-    def on_datacomp(request: Request, error: Exception) -> Response:
-        if not isinstance(error, DatacompError):
-            raise error
-        if isinstance(error, PlatformFault):
-            log.error("platform fault at %s: %s", request.url.path, error)
-        again = error.retry_after if isinstance(error, Refusal) else None
-        headers = {"Retry-After": str(again)} if again is not None else None
-        return answer(request, status_of(error), error.problems, headers)
-
-    def on_invalid(request: Request, error: Exception) -> Response:
-        if not isinstance(error, RequestValidationError):
-            raise error
-        return answer(request, 422, problems_of(error))
-
-    def on_http(request: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):
-            raise error
-        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-        headers = dict(error.headers or {})  # a 405 says in `Allow` what is possible
-        return answer(request, error.status_code, [Problem(code=code, message=str(error.detail))], headers)
-
-    def on_database(request: Request, error: Exception) -> Response:
-        log.error("database unavailable at %s: %s", request.url.path, error)
-        return answer(request, 503, [database_problem(error)])
-
-    app.add_exception_handler(DatacompError, on_datacomp)
-    app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(sqlalchemy.exc.OperationalError, on_database)
-    app.add_exception_handler(sqlalchemy.exc.TimeoutError, on_database)
-
-
 def database_problem(error: Exception) -> Problem:
     """What to say of a database that refused; nothing of the transaction is there."""
     cause = str(getattr(error, "orig", None) or error).lower()
@@ -210,14 +133,3 @@ def database_problem(error: Exception) -> Problem:
     if "readonly database" in cause or "read-only" in cause:
         return Problem(code="database-read-only", message="the database cannot be written", hint=tell)
     return Problem(code="database-busy", message="the database did not answer in time", hint="try again in a moment")
-
-
-def _sayable(text: str) -> str:
-    """Text that an answer can carry: names of unknown fields are whatever was sent."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _wants_html(request: Request) -> bool:
-    if request.url.path.startswith("/api/"):
-        return False
-    return "text/html" in request.headers.get("accept", "")

@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datacomp.problems import Problem
-from datacomp_server.errors import answer
+from datacomp_server.handlers import answer
 from datacomp_server.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from datacomp.problems import Problem
-from datacomp_server.errors import render as render_json
+from datacomp_server.handlers import render as render_json
 from datacomp_server.pages.contexts import ErrorPage
 from datacomp_server.pages.security import HEADERS
 from datacomp_server.pages.web import answer, site_for, viewer_or_none

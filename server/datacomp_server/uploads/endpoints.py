@@ -18,7 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from datacomp.messages import SubmissionOut
 from datacomp.problems import DatacompError, PlatformFault
 from datacomp_server.dependencies import DatabaseDep, SettingsDep, StorageDep, SubmissionServiceDep, ViewerDep
-from datacomp_server.errors import Gone, PreconditionFailed, Refusal, UnsupportedMedia, refusals, render, status_of
+from datacomp_server.errors import Gone, PreconditionFailed, Refusal, UnsupportedMedia, refusals, status_of
+from datacomp_server.handlers import render
 from datacomp_server.streaming import Received, measure, receive
 from datacomp_server.uploads.arrival import ALGORITHMS, Arrival, Checksum, settled
 from datacomp_server.uploads.service import UploadService
