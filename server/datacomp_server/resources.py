@@ -13,6 +13,11 @@ def migrations_dir() -> Path:
     return _first(_PACKAGE / "_migrations", _CHECKOUT / "migrations")
 
 
+def docs_dir() -> Path:
+    """The folder of the documents in Markdown."""
+    return _first(_PACKAGE / "_docs", _CHECKOUT / "docs")
+
+
 def web_dir() -> Path:
     """The folder that holds `templates` and `static`."""
     return _first(_PACKAGE / "_web", _CHECKOUT / "web")

@@ -22,13 +22,13 @@ from page_examples import (
 from people_pages import PROVIDERS, QUOTAS, people_pages
 from trends_pages import trends_pages
 
-from datacomp.messages import DedupMode, DedupSetting
+from datacomp.messages import DedupMode, DedupSetting, Track
 from datacomp.problems import Problem
 from datacomp_server.pages.contexts import (
     AccountPage,
     BoardsPage,
-    DocsPage,
     ErrorPage,
+    ExpressionFault,
     HomePage,
     LeaderboardPage,
     ManifestPage,
@@ -41,7 +41,9 @@ from datacomp_server.pages.contexts import (
     SubmitValues,
     TokenLine,
 )
-from datacomp_server.pages.public import FILTER_EXAMPLE, recipe_of, task_groups
+from datacomp_server.pages.docs import FILTER_EXAMPLE, DocPage, DocsPage, StartPage, chapters
+from datacomp_server.pages.docs import read as read_document
+from datacomp_server.pages.public import recipe_of, task_groups
 from datacomp_server.pages.receipt import build_receipt
 from datacomp_server.pages.reference import ReferencePage, schemas, sections
 from datacomp_server.pages.table import View, build
@@ -98,7 +100,7 @@ def board_pages() -> dict[str, Page]:
         pages |= {
             f"home{name}": HomePage(site=site("/"), boards=listed),
             f"boards{name}": BoardsPage(site=site("/boards"), boards=listed),
-            f"docs{name}": DocsPage(site=site("/docs", name=None), boards=listed, filter_template=FILTER_EXAMPLE),
+            f"start{name}": StartPage(site=site("/docs/start"), boards=listed, filter_template=FILTER_EXAMPLE),
         }
     for name, shown, groups in (("", boards[1], task_groups(SUITE)), ("-no-suite", board(dedup=DedupSetting()), [])):
         pages[f"rules{name}"] = RulesPage(
@@ -125,6 +127,13 @@ def form_pages() -> dict[str, Page]:
         "submit": SubmitPage(site=site("/submit"), boards=boards, values=SubmitValues()),
         "submit-problems": SubmitPage(
             site=site("/submit"), boards=boards, values=typed, problems=PROBLEMS, file_problems=IN_FILE
+        ),
+        "submit-expression": SubmitPage(
+            site=site("/submit"),
+            boards=[*boards, board("small", track=Track.BYOD)],
+            values=SubmitValues(kind="expression", expression=f"words > 3 and\n{HOSTILE}"),
+            problems=[Problem(code="rule-invalid", message="unexpected '<' (line 2, column 1)", where="expression")],
+            fault=ExpressionFault(at=14, line=2, column=1, text=HOSTILE),
         ),
         "submit-closed": SubmitPage(site=site("/submit"), boards=[], values=SubmitValues()),
         "account": AccountPage(**account),
@@ -165,8 +174,19 @@ def reference_page() -> Page:
     )
 
 
+def docs_pages() -> dict[str, Page]:
+    """The index, and documents that have tables, code and links; every one is read by `test_docs`."""
+    pages: dict[str, Page] = {"docs": DocsPage(site=site("/docs", name=None), chapters=chapters())}
+    for name in ("formats", "recipe", "write-a-filter"):
+        title, body, contents = read_document(name)
+        pages[f"docs-{name}"] = DocPage(
+            site=site(f"/docs/{name}"), name=name, title=title, body=body, contents=contents, chapters=chapters()
+        )
+    return pages
+
+
 def all_pages() -> dict[str, Page]:
     """Every template in every state."""
-    parts = (board_pages, receipt_pages, form_pages, people_pages, trends_pages, compare_pages)
+    parts = (board_pages, receipt_pages, form_pages, people_pages, trends_pages, compare_pages, docs_pages)
     pages = {name: page for part in parts for name, page in part().items()}
     return pages | {"reference": reference_page()}

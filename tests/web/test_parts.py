@@ -15,11 +15,11 @@ from datacomp.pool import ingest
 from datacomp_server.leaderboard.export import csv_blocks, parquet_bytes
 from datacomp_server.pages import filters
 from datacomp_server.pages.contexts import SubmitValues
+from datacomp_server.pages.docs import FILTER_EXAMPLE
+from datacomp_server.pages.formfields import MESSAGES, field_problems
 from datacomp_server.pages.formfile import Upload, safe_name
-from datacomp_server.pages.public import FILTER_EXAMPLE
 from datacomp_server.pages.receipts import leaves
 from datacomp_server.pages.security import form_token, local_path, same
-from datacomp_server.pages.submit import MESSAGES, field_problems
 from datacomp_server.pages.table import View, build
 
 

@@ -1,14 +1,12 @@
 // Shows how far an upload is, and sends large files in pieces, so that a cut line or a reload costs little. The form
 // works without this: small files go out as the same request, sent so that progress is seen.
 
+import { field, kindOf, sizeOf, startChoosing } from "./choose.js";
 import { Interrupted, PIECE, digestOf, sendPieces } from "./pieces.js";
 
-const MEBI = 1048576;
 const HEAD = 4096; // enough of a file to see what it says of itself
 const digests = new WeakMap();
 
-const field = (name) => document.getElementById(`field-${name}`);
-const sizeOf = (bytes) => (bytes < MEBI ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / MEBI).toFixed(1)} MiB`);
 
 function say(text, share) {
   const panel = document.getElementById("upload");
@@ -102,7 +100,7 @@ function send(event) {
   event.preventDefault();
   const form = event.currentTarget;
   const limit = Number(field("board").selectedOptions[0].dataset.limit);
-  const file = field("file").files[0];
+  const file = kindOf(form) === "expression" ? null : field("file").files[0];
   if (file && file.size > limit) {
     say(`This board takes at most ${sizeOf(limit)}; the file is larger.`, 0);
     return;
@@ -124,21 +122,11 @@ function send(event) {
     });
 }
 
-/** A method without a name is called after its file, and the file's ending says what it is. */
-function nameAfterFile() {
-  const file = field("file").files[0];
-  if (!file) return;
-  if (!field("method").value) field("method").value = file.name.replace(/\.[^.]*$/, "");
-  const kind = file.name.endsWith(".py") ? "code" : /\.(npy|bitmap)$/.test(file.name) ? "uids" : null;
-  if (kind) document.querySelector(`input[name="kind"][value="${kind}"]`).checked = true;
-}
-
 function start() {
   const form = document.getElementById("submit-form");
   if (!form) return;
   form.addEventListener("submit", send);
-  field("file").addEventListener("change", nameAfterFile);
+  startChoosing(form);
 }
 
 start();
-if (field("file")) nameAfterFile(); // a file may have been chosen before this script was there

@@ -9,12 +9,25 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from datacomp.messages import BoardOut, Failure, LeaderboardRow, Progress, QuotaOut, SubmissionOut, TaskScore
+from datacomp.messages import (
+    BoardOut,
+    Failure,
+    LeaderboardRow,
+    Progress,
+    QuotaOut,
+    SubmissionKind,
+    SubmissionOut,
+    TaskScore,
+)
 from datacomp.problems import Problem
 from datacomp.suite import Task
 from datacomp_server.accounts.providers import Provider
 from datacomp_server.pages.table import Leaderboard, group_label
 from datacomp_server.runs.schemas import QueueOut
+from datacomp_server.submissions.opening import ACCEPTED
+
+KINDS = (SubmissionKind.UIDS, SubmissionKind.EXPRESSION, SubmissionKind.CODE, SubmissionKind.DATASET)
+"""In the order in which the form names them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,8 @@ class Site:
         """The entry of the navigation that the page belongs to."""
         if self.path == "/boards" or self.path.endswith("/rules"):
             return "/boards"
+        if self.path.startswith("/docs/"):
+            return "/docs"
         return "/leaderboard" if self.path.startswith("/boards/") else self.path
 
 
@@ -125,10 +140,26 @@ class SubmitValues:
 
     board: str = ""
     kind: str = "uids"
+    expression: str = ""
     method: str = ""
     description: str = ""
     link: str = ""
     rehearsal: bool = False
+
+
+def kinds_of(board: BoardOut) -> list[str]:
+    """What a board takes, in the form's order."""
+    return [kind.value for kind in KINDS if kind in ACCEPTED[board.track]]
+
+
+@dataclass(frozen=True)
+class ExpressionFault:
+    """Where an expression is wrong: place in the text from 0, line and column from 1, and the text of the line."""
+
+    at: int
+    line: int
+    column: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -157,6 +188,17 @@ class SubmitPage(Page):
     """The viewer's uploads that can be gone on with."""
     resume: str = ""
     """Id of the one that was chosen."""
+    fault: ExpressionFault | None = None
+
+    @property
+    def kinds(self) -> dict[str, list[str]]:
+        """What each board takes."""
+        return {board.name: kinds_of(board) for board in self.boards}
+
+    @property
+    def offered(self) -> list[str]:
+        """What at least one of the boards takes."""
+        return [kind.value for kind in KINDS if any(kind in found for found in self.kinds.values())]
 
 
 @dataclass(frozen=True)
@@ -294,16 +336,6 @@ class SignInPage(Page):
     providers: list[Provider] = field(default_factory=list)
     """Others that one may sign in with."""
     problems: list[Problem] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocsPage(Page):
-    """`docs.html`: get started."""
-
-    template: ClassVar[str] = "docs.html"
-    boards: list[BoardOut]
-    filter_template: str
-    """Source of a small filter that runs as it stands."""
 
 
 @dataclass(frozen=True, kw_only=True)

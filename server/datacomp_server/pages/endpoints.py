@@ -9,6 +9,7 @@ from datacomp_server.pages import (
     audit,
     charts,
     compare,
+    docs,
     elsewhere,
     forgotten,
     people,
@@ -24,7 +25,8 @@ from datacomp_server.pages.errorpages import install_error_pages
 from datacomp_server.pages.security import SecurityHeaders
 
 router = APIRouter(include_in_schema=False)
-for part in (public, people, settings, forgotten, elsewhere, team, submit, receipts, audit, charts, trends, compare):
+PARTS = (public, people, settings, forgotten, elsewhere, team, submit, receipts, audit, charts, trends, compare, docs)
+for part in PARTS:
     router.include_router(part.router)
 
 

@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 from starlette.datastructures import UploadFile
 
 from datacomp.bitmap import is_bitmap, read_header
+from datacomp.byod.reading import SUFFIXES
 from datacomp.checks import check_file
-from datacomp.digests import BLOCK
+from datacomp.digests import BLOCK, digest_bytes
 from datacomp.filtering.load import LARGEST_SOURCE
 from datacomp.messages import BoardOut, SubmissionKind
 from datacomp.problems import BadInput, Problem
@@ -25,6 +26,10 @@ from datacomp_server.pages.web import spool_fault
 
 ODD_CHARACTERS = re.compile(r"[^A-Za-z0-9._+-]+")
 LONGEST_FILENAME = 100
+EXPRESSION_FILE = "expression.expr"
+CHECKED = frozenset({SubmissionKind.UIDS, SubmissionKind.CODE, SubmissionKind.DATASET})
+PARQUET = b"PAR1"
+"""How every Parquet file begins."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,32 @@ def set_aside(field: object) -> Iterator[Upload | None]:
     if not isinstance(field, UploadFile) or not field.filename:
         yield None
         return
+    with temporary_folder() as name:
+        yield _copy(field, Path(name) / safe_name(field.filename))
+
+
+@contextmanager
+def set_text_aside(text: str) -> Iterator[Upload | None]:
+    """An expression as the file that the API takes, until the context ends; None for an empty one."""
+    data = text.encode("utf-8", "replace")
+    if not data:
+        yield None
+        return
+    with temporary_folder() as name:
+        path = Path(name) / EXPRESSION_FILE
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise spool_fault(error) from error
+        yield Upload(path, digest_bytes(data), len(data))
+
+
+def temporary_folder() -> TemporaryDirectory[str]:
+    """A folder of its own. Raises `PlatformFault`."""
     try:
-        folder = TemporaryDirectory(prefix="datacomp-form-")
+        return TemporaryDirectory(prefix="datacomp-form-")
     except OSError as error:
         raise spool_fault(error) from error
-    with folder as name:
-        yield _copy(field, Path(name) / safe_name(field.filename))
 
 
 def safe_name(filename: str) -> str:
@@ -74,7 +99,7 @@ def _copy(field: UploadFile, path: Path) -> Upload:
 
 def file_problems(upload: Upload | None, kind: str) -> list[Problem]:
     """All that is wrong with the file at first sight, each at its place in the file. Code is parsed, never run."""
-    if upload is None or not upload.size or kind not in {SubmissionKind.UIDS, SubmissionKind.CODE}:
+    if upload is None or not upload.size or kind not in CHECKED:
         return []
     if kind == SubmissionKind.CODE and upload.size > LARGEST_SOURCE:
         message = f"the file has {size(upload.size)}; code may have {size(LARGEST_SOURCE)}"
@@ -92,8 +117,14 @@ def as_announced(head: Upload, digest: str, size: str, boards: list[BoardOut]) -
 
 def head_problems(upload: Upload | None, kind: str) -> list[Problem]:
     """What the first bytes of a file tell of what is wrong with it."""
-    if upload is None or kind != SubmissionKind.UIDS or upload.path.stat().st_size != upload.size:
-        return file_problems(upload, kind) if kind == SubmissionKind.CODE else []
+    if kind == SubmissionKind.CODE:
+        return file_problems(upload, kind)
+    if upload is None or upload.path.stat().st_size != upload.size:
+        return []
+    if kind == SubmissionKind.DATASET:
+        return _dataset_head_problems(upload.path)
+    if kind != SubmissionKind.UIDS:
+        return []
     try:
         if is_bitmap(upload.path):
             read_header(upload.path)
@@ -101,4 +132,16 @@ def head_problems(upload: Upload | None, kind: str) -> list[Problem]:
             open_subset(upload.path)
     except BadInput as error:
         return list(error.problems)
+    return []
+
+
+def _dataset_head_problems(path: Path) -> list[Problem]:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        hint = f"name the file {', '.join(SUFFIXES)}"
+        message = f"{suffix or 'no ending'} is no kind of dataset"
+        return [Problem(code="dataset-format", message=message, where=path.name, hint=hint)]
+    with path.open("rb") as file:
+        if suffix == ".parquet" and file.read(len(PARQUET)) != PARQUET:
+            return [Problem(code="dataset-format", message="this is no Parquet file", where=path.name)]
     return []

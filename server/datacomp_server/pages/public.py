@@ -1,4 +1,4 @@
-"""Pages that anybody may read: start page, leaderboards, boards and rules, queue, docs."""
+"""Pages that anybody may read: start page, leaderboards, boards and rules, queue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from datacomp_server.leaderboard.service import LeaderboardService
 from datacomp_server.leaderboard.service import View as Rows
 from datacomp_server.pages.contexts import (
     BoardsPage,
-    DocsPage,
     Fact,
     HomePage,
     LeaderboardPage,
@@ -44,20 +43,6 @@ from datacomp_server.published.service import PublishedService
 router = APIRouter(include_in_schema=False)
 
 HTML = "text/html; charset=utf-8"
-
-FILTER_EXAMPLE = '''\
-"""Keeps the 30% of pairs whose image and caption agree best."""
-
-from datacomp.filtering import Filter
-
-
-class BestAgreement(Filter):
-    columns = ("clip_l14_similarity_score",)
-    rule = "top_fraction(score, 0.3)"
-
-    def score(self, batch):
-        return batch["clip_l14_similarity_score"]
-'''
 
 
 @router.get("/")
@@ -166,13 +151,6 @@ def rules(name: str, request: Request, viewer: PageViewer, boards: BoardServiceD
 def queue(request: Request, viewer: PageViewer, queues: QueueServiceDep) -> Response:
     """What is queued and running, and who serves it."""
     return answer(request, QueuePage(site=site_for(request, viewer), queue=queues.overview(viewer)))
-
-
-@router.get("/docs")
-def docs(request: Request, viewer: PageViewer, boards: BoardServiceDep) -> Response:
-    """Get started."""
-    page = DocsPage(site=site_for(request, viewer), boards=boards.list_boards(), filter_template=FILTER_EXAMPLE)
-    return answer(request, page)
 
 
 @router.get("/favicon.ico")

@@ -12,21 +12,27 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import JSONResponse, Response
 
 from datacomp.digests import BLOCK
-from datacomp.messages import BoardOut, SubmissionCreate
+from datacomp.messages import BoardOut, SubmissionCreate, SubmissionKind
 from datacomp.problems import DatacompError, PlatformFault, Problem
 from datacomp_server.accounts.service import Viewer
 from datacomp_server.boards.service import BoardService
 from datacomp_server.dependencies import BoardServiceDep, get_database, get_settings, get_storage
 from datacomp_server.errors import TooLarge, status_of
-from datacomp_server.pages.contexts import SubmitPage, SubmitValues, UnfinishedUpload
-from datacomp_server.pages.filters import safe_link, size
-from datacomp_server.pages.formfile import Upload, as_announced, file_problems, head_problems, set_aside
+from datacomp_server.pages.contexts import ExpressionFault, SubmitPage, SubmitValues, UnfinishedUpload, kinds_of
+from datacomp_server.pages.formfields import expression_problems, field_problems, message_of, values_of
+from datacomp_server.pages.formfile import (
+    Upload,
+    as_announced,
+    file_problems,
+    head_problems,
+    set_aside,
+    set_text_aside,
+)
 from datacomp_server.pages.web import (
     SMALL_FORM,
     PageViewer,
@@ -45,17 +51,6 @@ from datacomp_server.uploads.service import UploadService
 router = APIRouter(include_in_schema=False)
 log = logging.getLogger(__name__)
 
-FIELD_OF = {"filename": "file", "digest": "file", "size": "file"}
-"""Fields of the message that are not fields of the form."""
-MESSAGES = {
-    "board": ("there is no such board", "choose one from the list"),
-    "kind": ("this kind cannot be handed in here", "choose sample ids or filter code"),
-    "file": ("there is no file, or it is empty", "choose a .npy, .bitmap or .py file"),
-    "method": ("the method has no name, or a very long one", "give it 1 to 120 characters"),
-    "description": ("the description is too long", "use at most 4,000 characters"),
-    "link": ("this is not a web address", "give one that begins with https://, or leave it empty"),
-}
-
 
 @router.get("/submit")
 def submit_page(
@@ -67,14 +62,14 @@ def submit_page(
 ) -> Response:
     """The form; the address may choose the board, or an upload to go on with, whose fields are then filled in."""
     if viewer is None:
-        chosen = f"?board={quote(board)}" if board else f"?resume={quote(resume)}" if resume else ""
-        return go(f"/account/sign-in?next={quote(f'/submit{chosen}')}")
-    unfinished = _unfinished(request, viewer)
-    values = next((upload.values for upload in unfinished if upload.id == resume), SubmitValues(board=board))
+        query = f"?board={quote(board)}" if board else f"?resume={quote(resume)}" if resume else ""
+        return go(f"/account/sign-in?next={quote(f'/submit{query}')}")
+    unfinished, listed = _unfinished(request, viewer), boards.open_boards()
+    chosen = next((one for one in listed if one.name == board), listed[0] if listed else None)
+    fresh = SubmitValues(board=board, kind=kinds_of(chosen)[0] if chosen else "")
+    values = next((upload.values for upload in unfinished if upload.id == resume), fresh)
     site = site_for(request, viewer)
-    return answer(
-        request, SubmitPage(site=site, boards=boards.open_boards(), values=values, unfinished=unfinished, resume=resume)
-    )
+    return answer(request, SubmitPage(site=site, boards=listed, values=values, unfinished=unfinished, resume=resume))
 
 
 def _unfinished(request: Request, viewer: Viewer) -> list[UnfinishedUpload]:
@@ -126,71 +121,23 @@ def _open_boards(request: Request) -> list[BoardOut]:
 
 def _hand_in(request: Request, viewer: Viewer, boards: list[BoardOut], form: FormData) -> Response:
     values = values_of(form)
-    announced = text_of(form, "digest")
+    written = values.kind == SubmissionKind.EXPRESSION
+    announced = "" if written else text_of(form, "digest")
+    in_text, fault = expression_problems(values)
     try:
-        with set_aside(form.get("file")) as came:
+        with set_text_aside(values.expression) if written else set_aside(form.get("file")) as came:
             upload = as_announced(came, announced, text_of(form, "size"), boards) if came and announced else came
-            problems = field_problems(values, upload, boards)
+            problems = field_problems(values, upload, boards) + in_text
             in_file = (head_problems if announced else file_problems)(upload, values.kind)
             if upload is None or problems or in_file:
-                return _again(request, viewer, boards, values, problems, in_file)
+                return _again(request, viewer, boards, values, problems, in_file, fault=fault)
             if announced:
-                return _await(request, viewer, _message(values, upload))
-            return go(f"/submissions/{_store(request, viewer, _message(values, upload), upload)}")
+                return _await(request, viewer, message_of(values, upload))
+            return go(f"/submissions/{_store(request, viewer, message_of(values, upload), upload)}")
     except DatacompError as error:
         if isinstance(error, PlatformFault):
             log.error("platform fault at %s: %s", request.url.path, error)
         return _again(request, viewer, boards, values, error.problems, status=status_of(error))
-
-
-def values_of(form: FormData) -> SubmitValues:
-    """The text fields; browsers send line ends as CR LF."""
-    return SubmitValues(
-        board=text_of(form, "board"),
-        kind=text_of(form, "kind"),
-        method=text_of(form, "method"),
-        description=text_of(form, "description").replace("\r\n", "\n"),
-        link=text_of(form, "link"),
-        rehearsal=text_of(form, "rehearsal") == "yes",
-    )
-
-
-def _message(values: SubmitValues, upload: Upload | None) -> SubmissionCreate:
-    file = {} if upload is None else {"filename": upload.path.name, "digest": upload.digest, "size": upload.size}
-    return SubmissionCreate.model_validate(
-        {
-            "board": values.board,
-            "kind": values.kind,
-            "method": values.method,
-            "description": values.description,
-            "link": values.link,
-            "rehearsal": values.rehearsal,
-            **file,
-        }
-    )
-
-
-def field_problems(values: SubmitValues, upload: Upload | None, boards: list[BoardOut]) -> list[Problem]:
-    """All that is wrong with the fields, in the form's order, each at its field."""
-    wrong: set[str] = set()
-    try:
-        _message(values, upload)
-    except ValidationError as error:
-        wrong = {FIELD_OF.get(str(item["loc"][0]), str(item["loc"][0])) for item in error.errors()}
-    board = next((board for board in boards if board.name == values.board), None)
-    if board is None:
-        wrong.add("board")
-    if values.link and safe_link(values.link) is None:
-        wrong.add("link")
-    problems = [
-        Problem(code=f"{name}-invalid", message=message, where=name, hint=hint)
-        for name, (message, hint) in MESSAGES.items()
-        if name in wrong
-    ]
-    if board is not None and upload is not None and upload.size > board.max_upload_bytes:
-        message = f"the file has {size(upload.size)}, and this board takes {size(board.max_upload_bytes)}"
-        problems.append(Problem(code="upload-too-large", message=message, where="file"))
-    return problems
 
 
 def _await(request: Request, viewer: Viewer, create: SubmissionCreate) -> Response:
@@ -233,6 +180,7 @@ def _again(
     problems: Sequence[Problem],
     in_file: Sequence[Problem] = (),
     *,
+    fault: ExpressionFault | None = None,
     status: int = 422,
 ) -> Response:
     """The form once more, with what is wrong and what was typed."""
@@ -243,5 +191,6 @@ def _again(
         values=values,
         problems=list(problems),
         file_problems=list(in_file),
+        fault=fault,
     )
     return answer(request, page, status)
