@@ -1,6 +1,7 @@
 """The filter contract: engine, selection rules, loading, wire format, and the commands over them."""
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -351,6 +352,22 @@ def test_scores_cross_the_pipe_in_any_cut() -> None:
         for start in range(0, len(data), size):
             receiver.feed(data[start : start + size])
         assert np.array_equal(receiver.scores(), values)
+
+
+def test_scores_lie_in_a_file_and_not_in_memory(tmp_path: Path) -> None:
+    piece = np.arange(1 << 20, dtype=np.float32)
+    data = sent(pieces=[piece] * 16)
+    tracemalloc.start()
+    receiver = Receiver(piece.size * 16, folder=tmp_path)
+    for start in range(0, len(data), 1 << 16):
+        receiver.feed(data[start : start + (1 << 16)])
+    scores = receiver.scores()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * piece.nbytes < scores.nbytes
+    assert not list(tmp_path.iterdir()), "nameless"
+    del receiver
+    assert np.array_equal(scores.reshape(16, -1)[15], piece)
 
 
 def test_a_failure_crosses_the_pipe() -> None:

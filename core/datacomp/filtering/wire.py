@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import re
 import struct
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 import numpy as np
@@ -84,9 +87,13 @@ class Sender:
 
 
 class Receiver:
-    """The trusted side: `feed` it the bytes as they come. Memory is bounded by the scores of `rows` rows."""
+    """The trusted side: `feed` it the bytes as they come.
 
-    def __init__(self, rows: int, tick: Callable[[int], None] = lambda rows: None) -> None:
+    The scores of `rows` rows go to a nameless file in `folder` (None: the system's folder for those), so that memory
+    holds a frame.
+    """
+
+    def __init__(self, rows: int, tick: Callable[[int], None] = lambda rows: None, folder: Path | None = None) -> None:
         self.rows = rows
         self.begun = False
         """Whether the sandbox came up: nothing of the participant's has run before."""
@@ -95,7 +102,9 @@ class Receiver:
         self.failure: tuple[Problem, ...] = ()
         self._tick = tick
         self._buffer = bytearray()
-        self._scores = bytearray()
+        self._scores = TemporaryFile(dir=folder)  # noqa: SIM115 - maps of it live on
+        weakref.finalize(self, self._scores.close)
+        self._size = 0
 
     def feed(self, block: bytes) -> None:
         """Take bytes. `BadInput` `filter-result-malformed` at the first that does not belong. After a failure nothing
@@ -111,12 +120,16 @@ class Receiver:
             self._take(kind, payload)
 
     def scores(self) -> ScoreArray:
-        """All scores, shape (rows,). `BadInput` when the filter stopped before the end."""
+        """All scores, shape (rows,), mapped. `BadInput` when the filter stopped before the end."""
         if self.failure:
             raise BadInput(*self.failure)
         if not self.ended or self.header is None:
             raise BadInput.of("filter-ended", "the filter's process ended before all rows were scored")
-        return np.frombuffer(self._scores, DTYPES[self.header.dtype])
+        dtype = DTYPES[self.header.dtype]
+        if not self.rows:
+            return np.empty(0, dtype)
+        self._scores.flush()
+        return np.memmap(self._scores, dtype, mode="r", shape=(self.rows,))
 
     def _allow(self, kind: bytes, length: int) -> None:
         if self.ended:
@@ -126,7 +139,7 @@ class Receiver:
             raise _malformed(f"a frame of kind {kind!r} and {length:,} bytes")
         if kind == b"S" and self.header is None:
             raise _malformed("scores before the header")
-        if kind == b"S" and len(self._scores) + length > self._expected():
+        if kind == b"S" and self._size + length > self._expected():
             raise _malformed("more scores than rows")
 
     def _take(self, kind: bytes, payload: bytes) -> None:
@@ -143,13 +156,14 @@ class Receiver:
         except (ValidationError, RecursionError) as error:
             raise _malformed("a header or failure that is not of the form") from error
         if kind == b"S" and self.header is not None:
-            self._scores += payload
-            self._tick(len(self._scores) // DTYPES[self.header.dtype].itemsize)
-        if kind == b"E":
-            if self.header is None or len(self._scores) != self._expected():
-                raise _malformed("the end before all scores")
-            if self.header.dtype == "bool" and max(self._scores, default=0) > 1:
+            if self.header.dtype == "bool" and np.frombuffer(payload, np.uint8).max(initial=0) > 1:
                 raise _malformed("a truth value that is neither 0 nor 1")
+            self._scores.write(payload)
+            self._size += len(payload)
+            self._tick(self._size // DTYPES[self.header.dtype].itemsize)
+        if kind == b"E":
+            if self.header is None or self._size != self._expected():
+                raise _malformed("the end before all scores")
             self.ended = True
 
     def _expected(self) -> int:

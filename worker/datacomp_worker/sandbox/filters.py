@@ -51,8 +51,9 @@ def score_in_sandbox(
     check: Callable[[], None] = nothing,
     cgroup: Cgroup | None = None,
     layers: Layers = ALL,
+    folder: Path | None = None,
 ) -> Scored:
-    """Run the filter file `code` over `pool`.
+    """Run the filter file `code` over `pool`. The scores lie in a nameless file in `folder`, and are mapped.
 
     `tick` gets the rows scored so far; `check` is called ten times a second and may raise to end everything. `BadInput`
     for all that is the filter's doing: `filter-timeout`, `filter-output-flood`, `filter-memory`, `filter-files`,
@@ -63,7 +64,7 @@ def score_in_sandbox(
     require_readable(mounts)
     inner = ["-m", "datacomp.filtering.inner", str(CODE / code.name), str(POOL), RESULT_FD]
     progress = _Progress(tick)
-    receiver = Receiver(pool.rows, progress)
+    receiver = Receiver(pool.rows, progress, folder)
     box = Box([*PYTHON, *inner], mounts)
     outcome = _run_placed(
         lambda: run(box, limits, feed=receiver.feed, layers=layers, cgroup=cgroup, check=check), code.name

@@ -80,6 +80,7 @@ def _run_code(context: StageContext, pool: Pool) -> Selection:
             tick=tick,
             check=context.report.check,
             cgroup=cgroup,
+            folder=context.workspace,
         )
     except DatacompError as error:
         context.report.log(error.log_tail)
