@@ -29,6 +29,8 @@ from datacomp_server.operation.metrics import CountRequests, RequestMetrics
 from datacomp_server.operation.metrics import router as metrics_router
 from datacomp_server.pages.endpoints import install_pages
 from datacomp_server.pages.reference import router as reference_router
+from datacomp_server.pools.endpoints import router as pools_router
+from datacomp_server.pools.service import Desk
 from datacomp_server.published.endpoints import router as published_router
 from datacomp_server.rates import Limiter, RateLimits
 from datacomp_server.requests import RequestContext
@@ -85,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         notices_router,
         audit_router,
         boards_router,
+        pools_router,
         submissions_router,
         uploads_router,
         downloads_router,
@@ -121,6 +124,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.comparisons = Comparisons()
     app.state.answers = Answers(app.state.settings.board_cache_seconds)
     app.state.studio = Studio()
+    app.state.desk = Desk(app.state.settings)
     try:
         yield
     finally:

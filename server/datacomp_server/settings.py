@@ -47,6 +47,14 @@ class Settings(BaseSettings):
     boards_file: Path | None = None
     """TOML description of the boards; without it the server keeps the boards it has."""
 
+    pools_dir: Path | None = None
+    """Holds one folder per pool, by name, as the workers' does: what pages tell of pools. Default: `<data_dir>/pools`.
+    """
+    preview_rows: int = Field(default=16_000_000, ge=0)
+    """Rows of the largest pool that expressions are tried on in this process; 0: on none."""
+    preview_seconds: float = Field(default=20, gt=0)
+    """An expression that takes longer to try is given up."""
+
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     public_url: str = ""

@@ -27,8 +27,13 @@ PAGES = {
     "/boards/{name}/leaderboard.parquet": OPEN,
     "/boards/{name}/rules": OPEN,
     "/boards/{name}/charts/{which}.{form}": OPEN,
+    "/boards/{name}/pool": OPEN,
+    "/boards/{name}/pool/charts/{which}.{form}": OPEN,
+    "/boards/{name}/pool/images/{uid}.webp": OPEN,
+    "/boards/{name}/preview": OPEN,
     "/charts/vega.js": OPEN,
     "/submissions/{submission_id}/charts/loss.{form}": OPEN,
+    "/submissions/{submission_id}/charts/kept/{which}.{form}": OPEN,
     "/trends": OPEN,
     "/trends/chart.{form}": OPEN,
     "/compare": OPEN,
@@ -114,6 +119,8 @@ def visiting(place: Peopled, visitor: str) -> dict[str, str]:
 
 
 def address_of(place: Peopled, path: str, submission: str = "scored") -> str:
+    if path.endswith("/preview"):
+        path += "?expression=words+>+2"
     return path.format(
         name="small-board",
         submission=place.submissions[submission],
@@ -121,9 +128,9 @@ def address_of(place: Peopled, path: str, submission: str = "scored") -> str:
         provider="github",
         identity="none",
         document="formats",
-        which="size",
+        which="words" if "pool" in path or "kept" in path else "size",
         form="svg",
-        **{name: place.things[name] for name in ("token", "session", "webhook", "invite")},
+        **{name: place.things[name] for name in ("token", "session", "webhook", "invite", "uid")},
     )
 
 

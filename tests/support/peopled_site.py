@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from argon2 import PasswordHasher
+from pool_here import put_pool
 from pydantic import SecretStr
 from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Attempt, Site, running, uids, write_boards
 
@@ -47,6 +48,7 @@ suite = "mini.json"
 pool = "tiny"
 submissions_per_day = 1000
 max_upload_bytes = 1000000
+show_images = true
 """
 
 
@@ -160,6 +162,7 @@ def peopled(folder: Path, **settings: Any) -> Iterator[Peopled]:
         patch.setattr(security, "_hasher", quick)
         with running(Settings(**(values | settings))) as site:
             place = _fill(site)
+            place.things["uid"] = put_pool(folder)[-1]
             place.keep(folder / "kept")
             try:
                 yield place

@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from mini_suite import SUITE, records
+from pool_here import KEPT
 
 from datacomp.messages import (
     CHECKPOINT_FILE,
@@ -147,7 +148,9 @@ class Attempt:
                     recall=1, recall_low=0.99, recall_high=1, cells_digest=DIGEST,
                 )  # fmt: skip
             case Stage.SUBSET:
-                result = SubsetResult(samples=50, unique=50, unavailable=0, shards=1, subset_digest=mark)
+                result = SubsetResult(
+                    samples=50, unique=50, unavailable=0, shards=1, subset_digest=mark, kept=KEPT
+                )  # fmt: skip
             case Stage.TRAIN:
                 result = train_result(board, seed=job.seed, mark=mark, rehearsal=job.rehearsal)
                 files = {CHECKPOINT_FILE: f"weights {mark} {job.seed}".encode()}

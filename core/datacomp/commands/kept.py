@@ -11,7 +11,7 @@ import numpy.typing as npt
 from datacomp.commands.preview import BINS, Bins, Histogram, histograms, languages, sides, words
 from datacomp.messages import Binned, Kept
 from datacomp.pool import Pool
-from datacomp.uids import Uids, find, from_hex, sort, to_hex
+from datacomp.uids import find, from_hex, sort, to_hex
 
 EXAMPLES = 12
 """Uids that are drawn of the rows kept, and of those dropped."""
@@ -30,15 +30,14 @@ def kept_of(
     """Look at a selection. `counts` says how often each row is taken: shape (rows,), bool or integers. The uids
     `without` are never an example. About 0.5 s for 10 million rows."""
     bools = counts.dtype == np.bool_
-    removed = sort(from_hex(sorted(without))) if without else None
     return Kept(
         rows_in=pool.rows,
         rows_kept=int(np.count_nonzero(counts) if bools else counts.sum(dtype=np.int64)),
         unique=int(np.count_nonzero(counts)),
         nan_scores=nan_scores,
         binned=binned_of(pool, counts),
-        kept_uids=_drawn(pool, counts, examples, removed, kept=True),
-        dropped_uids=_drawn(pool, counts, examples, removed, kept=False),
+        kept_uids=drawn(pool, counts, examples, without, kept=True),
+        dropped_uids=drawn(pool, counts, examples, without, kept=False),
     )
 
 
@@ -50,6 +49,28 @@ def counts_of(pool: Pool, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     if np.count_nonzero(taken) == there.size:
         return taken
     return np.bincount(there, minlength=pool.rows).astype(np.int32)
+
+
+def drawn(pool: Pool, counts: npt.NDArray[Any], n: int, without: Collection[str], *, kept: bool) -> list[str]:
+    """Uids of a few rows that are kept (or not), the same for the same selection; of those with an image where there
+    are some. The uids `without` are never among them."""
+    if not pool.rows or not n:
+        return []
+    random = np.random.default_rng(int(kept))
+    tars = pool.column("tar")
+    tries = random.choice(pool.rows, min(TRIES, pool.rows), replace=False, shuffle=True)
+    fits = ((counts[tries] > 0) == kept) & (np.asarray(tars[tries]) >= 0)
+    rows = tries[fits]
+    if rows.size < n and pool.rows > TRIES:
+        every = np.flatnonzero((counts > 0) == kept)
+        every = every[np.asarray(tars[every]) >= 0]
+        rows = random.choice(every, min(4 * n, every.size), replace=False)
+    if not rows.size:
+        rows = tries[(counts[tries] > 0) == kept]
+    uids = np.asarray(pool.uids[rows])
+    if without:
+        uids = uids[find(uids, sort(from_hex(sorted(without)))) < 0]
+    return list(to_hex(uids[:n]))
 
 
 def binned_of(pool: Pool, counts: npt.NDArray[Any]) -> list[Binned]:
@@ -81,24 +102,3 @@ def _scores(found: Histogram) -> Binned:
 
 def _bins(found: Bins) -> Binned:
     return Binned(name=found.name, bins=list(found.labels), kept=list(found.kept), pool=list(found.pool))
-
-
-def _drawn(pool: Pool, counts: npt.NDArray[Any], n: int, removed: Uids | None, *, kept: bool) -> list[str]:
-    """Uids of rows that are kept (or not), the same for the same selection; those with an image where some have one."""
-    if not pool.rows or not n:
-        return []
-    random = np.random.default_rng(int(kept))
-    tars = pool.column("tar")
-    tries = random.choice(pool.rows, min(TRIES, pool.rows), replace=False, shuffle=True)
-    fits = ((counts[tries] > 0) == kept) & (np.asarray(tars[tries]) >= 0)
-    rows = tries[fits]
-    if rows.size < n and pool.rows > TRIES:
-        every = np.flatnonzero((counts > 0) == kept)
-        every = every[np.asarray(tars[every]) >= 0]
-        rows = random.choice(every, min(4 * n, every.size), replace=False)
-    if not rows.size:
-        rows = tries[(counts[tries] > 0) == kept]
-    uids = np.asarray(pool.uids[rows])
-    if removed is not None and removed.size:
-        uids = uids[find(uids, removed) < 0]
-    return list(to_hex(uids[:n]))

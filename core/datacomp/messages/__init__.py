@@ -45,6 +45,7 @@ from datacomp.messages.people import (
     WebhookInfo,
     WebhookOut,
 )
+from datacomp.messages.pools import ClustersOut, Counted, PoolOut, PreviewIn, PreviewOut
 from datacomp.messages.ranks import (
     ComparedEntry,
     CompareOut,
@@ -144,9 +145,11 @@ __all__ = [
     "ByodSetting",
     "Caution",
     "ClaimRequest",
+    "ClustersOut",
     "CompareOut",
     "ComparedEntry",
     "Comparison",
+    "Counted",
     "CoverageOut",
     "Credentials",
     "Crossing",
@@ -192,6 +195,9 @@ __all__ = [
     "Name",
     "NoticeOut",
     "PasswordChange",
+    "PoolOut",
+    "PreviewIn",
+    "PreviewOut",
     "Progress",
     "PublishedOut",
     "PublishedRow",

@@ -172,8 +172,8 @@ def _(chart: Curves, ink: Ink, width: int) -> alt.TopLevelMixin:
 def _(chart: Shares, ink: Ink, width: int) -> alt.TopLevelMixin:
     values = [
         {"bin": bin_, "place": place, "which": which, "share": count / max(sum(counts), 1), "rows": count}
-        for which, counts in (("kept", chart.kept), ("whole pool", chart.pool))
-        for place, (bin_, count) in enumerate(zip(chart.bins, counts, strict=True))
+        for which, counts in zip(chart.names, (chart.kept, chart.pool), strict=True)
+        for place, (bin_, count) in enumerate(zip(chart.bins, counts or (0,) * len(chart.bins), strict=True))
         if sum(counts)
     ]
     axis = alt.Axis(labelAngle=0 if max(map(len, chart.bins), default=0) <= 4 else -45, labelOverlap=True, grid=False)
@@ -182,10 +182,11 @@ def _(chart: Shares, ink: Ink, width: int) -> alt.TopLevelMixin:
         y=alt.Y("share:Q", title="share of rows", axis=alt.Axis(format="%", tickCount=4), stack=None),
         tooltip=["bin:N", "which:N", alt.Tooltip("rows:Q", format=","), alt.Tooltip("share:Q", format=".1%")],
     )
-    scale = alt.Scale(domain=["kept", "whole pool"], range=[ink.accent, ink.muted])
-    shown = base.encode(color=alt.Color("which:N", scale=scale, legend=alt.Legend()))
-    bars = shown.transform_filter("datum.which == 'kept'").mark_bar(opacity=0.75)
-    ticks = shown.transform_filter("datum.which != 'kept'").mark_tick(thickness=2.5, bandSize=width / len(chart.bins))
+    scale = alt.Scale(domain=list(chart.names), range=[ink.accent, ink.muted])
+    shown = base.encode(color=alt.Color("which:N", scale=scale, legend=alt.Legend() if chart.pool else None))
+    is_bar = alt.datum.which == chart.names[0]
+    bars = shown.transform_filter(is_bar).mark_bar(opacity=0.75)
+    ticks = shown.transform_filter(~is_bar).mark_tick(thickness=2.5, bandSize=width / len(chart.bins))
     return alt.layer(bars, ticks).properties(width=width, height=180)
 
 

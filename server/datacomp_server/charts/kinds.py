@@ -68,12 +68,15 @@ class Curves:
 
 @dataclass(frozen=True)
 class Shares:
-    """What share of the kept and of all rows lies in each bin, bins in order."""
+    """What share of the kept and of all rows lies in each bin, bins in order. Either may be empty: then it is not
+    drawn."""
 
     title: str
     bins: tuple[str, ...]
     kept: tuple[int, ...]
     pool: tuple[int, ...]
+    names: tuple[str, str] = ("kept", "whole pool")
+    """Of the bars and of the lines across."""
 
 
 @dataclass(frozen=True)

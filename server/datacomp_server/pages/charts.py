@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from datacomp.filtering.expression import LONGEST
 from datacomp.messages import LeaderboardOut, LeaderboardRow, Stage, SubmissionOut
 from datacomp_server.charts.bundle import BUNDLE
 from datacomp_server.charts.kinds import Chart, Curves, Dot, Dots, Look, Mark, Strip, Tick
@@ -23,8 +24,10 @@ from datacomp_server.dependencies import (
 from datacomp_server.errors import NotFound
 from datacomp_server.leaderboard.service import LeaderboardService, View
 from datacomp_server.pages.assets import YEAR
-from datacomp_server.pages.receipt import result_of
+from datacomp_server.pages.kept import bars_of, kept_of_receipt, shares_of
+from datacomp_server.pages.results import result_of
 from datacomp_server.pages.web import PageViewer
+from datacomp_server.pools.endpoints import BoardPoolDep
 from datacomp_server.published.service import PublishedService
 
 router = APIRouter(include_in_schema=False)
@@ -116,6 +119,44 @@ def loss_chart(
     chart = losses(submissions.receipt(submission_id, viewer))
     if not chart.curves:
         raise NotFound.of("chart-missing", "nothing has been trained yet", where=submission_id)
+    return Response(_drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/submissions/{submission_id}/charts/kept/{which}.{form}")
+def kept_chart(
+    submission_id: str,
+    which: str,
+    form: Form,
+    look: LookDep,
+    viewer: PageViewer,
+    submissions: SubmissionServiceDep,
+    studio: StudioDep,
+) -> Response:
+    """One property of what a submission kept, beside the whole pool."""
+    kept = kept_of_receipt(submissions.receipt(submission_id, viewer))
+    chart = next((shares_of(each) for each in kept.binned if each.name == which), None) if kept is not None else None
+    if chart is None:
+        raise NotFound.of("chart-missing", f"nothing is known of {which!r} here", where=submission_id)
+    return Response(_drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/boards/{name}/pool/charts/{which}.{form}")
+def pool_chart(
+    pool: BoardPoolDep,
+    which: str,
+    form: Form,
+    look: LookDep,
+    studio: StudioDep,
+    expression: Annotated[str, Query(max_length=LONGEST)] = "",
+) -> Response:
+    """One property of a board's pool, or of what an expression keeps of it beside the whole."""
+    if expression:
+        every = [(each.name, shares_of(each)) for each in pool.preview(expression).kept.binned]
+    else:
+        every = [(each.name, bars_of(each)) for each in pool.describe().counted]
+    chart = dict(every).get(which)
+    if chart is None:
+        raise NotFound.of("chart-missing", f"nothing is known of {which!r} here", where=pool.board.name)
     return Response(_drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
 
 

@@ -22,6 +22,7 @@ from datacomp.messages import (
 from datacomp.problems import Problem
 from datacomp.suite import Task
 from datacomp_server.accounts.providers import Provider
+from datacomp_server.pages.kept import KeptView
 from datacomp_server.pages.table import Leaderboard, group_label
 from datacomp_server.runs.schemas import QueueOut
 from datacomp_server.submissions.opening import ACCEPTED
@@ -257,6 +258,8 @@ class ReceiptPage(Page):
     can_cancel: bool
     can_withdraw: bool
     has_manifest: bool
+    kept: KeptView | None = None
+    """None before the stage `subset` is done."""
     problems: list[Problem] = field(default_factory=list)
     """Of an action (cancel, withdraw) that was refused."""
 

@@ -13,6 +13,7 @@ from datacomp_server.pages import (
     elsewhere,
     forgotten,
     people,
+    pool,
     public,
     receipts,
     settings,
@@ -25,8 +26,22 @@ from datacomp_server.pages.errorpages import install_error_pages
 from datacomp_server.pages.security import SecurityHeaders
 
 router = APIRouter(include_in_schema=False)
-PARTS = (public, people, settings, forgotten, elsewhere, team, submit, receipts, audit, charts, trends, compare, docs)
-for part in PARTS:
+for part in (
+    public,
+    people,
+    settings,
+    forgotten,
+    elsewhere,
+    team,
+    submit,
+    receipts,
+    audit,
+    charts,
+    trends,
+    compare,
+    docs,
+    pool,
+):
     router.include_router(part.router)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from datacomp.messages import (
     DecontaminateResult,
@@ -27,7 +24,10 @@ from datacomp.messages import (
 from datacomp.problems import Problem
 from datacomp_server.pages.contexts import Fact, ReceiptPage, ScoreGroup, Site, Step
 from datacomp_server.pages.filters import duration, figure, number, short
+from datacomp_server.pages.kept import kept_of_receipt, kept_view
+from datacomp_server.pages.results import result_of
 from datacomp_server.pages.table import group_label
+from datacomp_server.pools.service import BoardPool
 
 LABELS = {
     Stage.VALIDATE: "Validate",
@@ -47,13 +47,19 @@ MARKS = {
     RunState.FAILED: "bad",
     RunState.CANCELLED: "off",
 }
-RESULTS: TypeAdapter[StageResult] = TypeAdapter(StageResult)
 
 
 def build_receipt(
-    site: Site, receipt: SubmissionOut, *, may_change: bool, problems: list[Problem] | None = None
+    site: Site,
+    receipt: SubmissionOut,
+    *,
+    may_change: bool,
+    problems: list[Problem] | None = None,
+    pool: BoardPool | None = None,
 ) -> ReceiptPage:
-    """The context of a receipt as seen at `site.now`; `may_change`: by its owner or an organiser."""
+    """The context of a receipt as seen at `site.now`; `may_change`: by its owner or an organiser. Examples of what was
+    kept are shown from the `pool`."""
+    kept = kept_of_receipt(receipt)
     seeds = len({run.seed for run in receipt.runs if run.stage is Stage.TRAIN})
     steps = [_step(run, site.now, seeds) for run in receipt.runs]
     failed = next((step for step, run in zip(steps, receipt.runs, strict=True) if run.failure), None)
@@ -66,6 +72,7 @@ def build_receipt(
         failed_step=failed if receipt.failure else None,
         groups=score_groups(receipt.score),
         curves=_curves([result_of(run.result) for run in receipt.runs]),
+        kept=kept_view(kept, f"/submissions/{receipt.id}/charts/kept/", "", pool) if kept is not None else None,
         commands=commands_of(receipt, site.public_url),
         can_cancel=may_change and not receipt.final,
         can_withdraw=may_change and receipt.state == "scored",
@@ -125,16 +132,6 @@ def _step(run: RunOut, now: datetime, seeds: int) -> Step:
         facts=_facts(result),
         log_tail=run.log_tail,
     )
-
-
-def result_of(raw: dict[str, Any] | None) -> StageResult | None:
-    """The stage's result; None also for one stored by a newer version, of which the page shows nothing."""
-    if raw is None:
-        return None
-    try:
-        return RESULTS.validate_python(raw)
-    except ValidationError:
-        return None
 
 
 def _fraction(progress: Progress | None) -> float | None:

@@ -16,8 +16,10 @@ from datacomp_server.accounts.service import Viewer
 from datacomp_server.dependencies import DatabaseDep, SettingsDep, StorageDep, SubmissionServiceDep
 from datacomp_server.errors import Conflict
 from datacomp_server.pages.contexts import ManifestPage, ReceiptPage
+from datacomp_server.pages.kept import kept_of_receipt
 from datacomp_server.pages.receipt import build_receipt
 from datacomp_server.pages.web import PageViewer, SmallForm, answer, check_csrf, go, site_for
+from datacomp_server.pools.endpoints import board_pool
 from datacomp_server.submissions.service import SubmissionService
 
 router = APIRouter(include_in_schema=False)
@@ -105,7 +107,8 @@ def _page(
     request: Request, viewer: Viewer | None, receipt: SubmissionOut, problems: tuple[Problem, ...] = ()
 ) -> ReceiptPage:
     may_change = viewer is not None and (viewer.organiser or _is_own(viewer, receipt))
-    return build_receipt(site_for(request, viewer), receipt, may_change=may_change, problems=list(problems))
+    pool = board_pool(request, receipt.board) if kept_of_receipt(receipt) is not None else None
+    return build_receipt(site_for(request, viewer), receipt, may_change=may_change, problems=list(problems), pool=pool)
 
 
 def _is_own(viewer: Viewer, receipt: SubmissionOut) -> bool:
