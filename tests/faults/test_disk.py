@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from disks import Disk, small_disk
@@ -23,6 +24,8 @@ from datacomp.uids import write_subset
 from datacomp_server.settings import Settings
 from datacomp_worker.pipeline import describe_failure
 from datacomp_worker.stages import dedup
+from datacomp_worker.stages import subset as subset_stage
+from datacomp_worker.subsets import Kind
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 PATIENCE = 300.0
@@ -159,6 +162,31 @@ def test_a_damaged_pool_shard(site: Site, summary: Callable[[str], None], damage
 def test_whatever_happened_the_database_is_consistent(site: Site) -> None:
     with site.platform.database() as database:
         check_invariants(database)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_shards_of_either_kind_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, summary: Callable[[str], None], kind: str
+) -> None:
+    monkeypatch.setenv("DATACOMP_SUBSETS", kind)
+    SmallPool(rows=60, shards=2, features=False).write(tmp_path / "pool")
+    uids = tmp_path / SUBSET_FILE
+    write_subset(uids, ingest(tmp_path / "pool", processes=1).sorted_uids)
+    found = []
+    with small_disk(tmp_path / "disk", 8) as disk:
+        context = stage_context(Stage.SUBSET, disk.path, {SUBSET_FILE: uids}, pool_dir=tmp_path / "pool")
+        for left in (0, 4096, 12_288):
+            with disk.full(left), pytest.raises((DatacompError, OSError)) as caught:
+                subset_stage.run(context)
+            failure = describe_failure(caught.value)
+            assert failure.blame is Blame.PLATFORM
+            assert failure.problems[0].hint
+            found.append(failure.problems[0].code)
+            assert not list(disk.path.rglob("*.part")), "half-written shards"
+        assert set(found) <= {"worker-disk-full", "disk-full", "disk-short"}
+        made = subset_stage.run(context).result
+        assert (made.samples, made.unavailable) == (58, 2), "two of the pool have no image"
+    summary(f"{kind} shards, scratch full at three points: {', '.join(found)}; made with room")
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
