@@ -9,21 +9,33 @@ import pyarrow.parquet as pq
 import pytest
 from gallery import SVG, bomb, gallery, picture
 from small_pool import SmallPool
+from small_suite import write_task
 from stage_job import stage_context
 
 from datacomp.byod import check_dataset, rows_of
+from datacomp.digests import digest_file
 from datacomp.messages import DATASET_FILE, SUBSET_FILE, ByodSetting, Stage, SubmissionKind
 from datacomp.pool import Pool, ingest
-from datacomp.problems import BadInput
+from datacomp.problems import BadInput, PlatformFault
+from datacomp.suite import load_suite
 from datacomp.uids import read_subset, to_hex
-from datacomp_worker.byod.descriptors import descriptor
 from datacomp_worker.byod.store import unpacked
 from datacomp_worker.stages import decontaminate, fetch
-from datacomp_worker.stages.decontaminate import Evaluation
+from datacomp_worker.training.models import register_models
 
 LONG = "x" * 2_000_000
 GOOD, BAD_ROWS = 6, {"url-missing": 1, "url-invalid": 1, "caption-missing": 1, "caption-too-long": 1, "unsafe": 1,
                      "weight-invalid": 1, "uid-invalid": 1}  # fmt: skip
+SUITE = {
+    "name": "own",
+    "version": "1",
+    "tasks": [
+        {"key": "own/shown", "name": "Shown", "kind": "zeroshot", "metric": "acc1", "group": "main", "chance": 0.5,
+         "classes": 2, "size": 2},
+        {"key": "own/told", "name": "Told", "kind": "retrieval", "metric": "mean_recall@1", "group": "retrieval",
+         "chance": 0.5, "size": 2},
+    ],
+}  # fmt: skip
 
 
 def job(stage, directory, upload, **board):
@@ -92,37 +104,82 @@ def test_what_was_fetched_is_a_pool_that_is_the_same_everywhere(fetched, tmp_pat
     assert texts[:GOOD] == [f"a picture {i}" for i in range(GOOD)]
 
 
-def test_copies_of_evaluation_images_and_texts_are_removed(fetched, tmp_path, monkeypatch):
+def test_copies_of_evaluation_images_and_texts_are_removed(fetched, tmp_path):
     _, output, _ = fetched
-    context = contaminated(output, tmp_path, monkeypatch, contamination=0.5)
-    done = decontaminate.run(context)
-    assert (done.result.near_images, done.result.same_texts, done.result.removed) == (1, 1, 2)
+    done = decontaminate.run(contaminated(output, tmp_path, contamination=0.8))
+    assert (done.result.near_images, done.result.same_texts, done.result.removed) == (2, 1, 3)
+    assert (done.result.method, done.result.evaluation_images) == ("pixels@2", 4)
     report = json.loads(done.files["report.json"].read_text())
-    assert sorted(one["why"].partition(" ")[0] for one in report["removed_samples"]) == ["cosine", "the"]
+    assert sorted(one["why"].partition(" ")[0] for one in report["removed_samples"]) == ["cosine", "cosine", "the"]
     kept = read_subset(done.files[SUBSET_FILE])
-    assert np.unique(kept).size == output.result.samples - 2
+    assert np.unique(kept).size == output.result.samples - 3
 
 
-def test_too_many_copies_reject_with_the_list(fetched, tmp_path, monkeypatch):
+def test_too_many_copies_reject_with_the_list(fetched, tmp_path):
     _, output, _ = fetched
     with pytest.raises(BadInput) as caught:
-        decontaminate.run(contaminated(output, tmp_path, monkeypatch, contamination=0.1))
-    assert [p.code for p in caught.value.problems] == ["dataset-contaminated", "evaluation-copy", "evaluation-copy"]
+        decontaminate.run(contaminated(output, tmp_path, contamination=0.1))
+    codes = [p.code for p in caught.value.problems]
+    assert codes == ["dataset-contaminated", *["evaluation-copy"] * 3]
     assert "127.0.0.1" in caught.value.problems[1].where
 
 
-def contaminated(output, directory, monkeypatch, **setting):
-    """Decontamination against one image, saved anew at another size and quality, and one text."""
+def test_a_board_names_the_model_that_copies_are_told_by(fetched, tmp_path):
+    _, output, _ = fetched
+    digest = write_model(tmp_path / "suite" / "decontamination")
+    asked = {"contamination": 0.9, "near": 0.9999, "model": "small"}
+    done = decontaminate.run(contaminated(output, tmp_path, **asked))
+    assert done.result.method == f"small@{digest[:16]}"
+    assert done.result.near_images >= 1, "the picture that evaluation shows as it is"
+    with pytest.raises(PlatformFault, match=r"decontamination-model.*others"):
+        decontaminate.run(contaminated(output, tmp_path / "other", tmp_path, **asked, model_digest="0" * 64))
+    with pytest.raises(PlatformFault, match=r"decontamination-model.*not here"):
+        decontaminate.run(contaminated(output, tmp_path / "none", tmp_path, **(asked | {"model": "absent"})))
+
+
+def write_model(folder):
+    """An open_clip model with weights that nobody trained."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    register_models()
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    module = open_clip.create_model("tiny-ViT-8-32", load_weights=False)
+    save_file(module.state_dict(), folder / "small.safetensors")
+    digest = digest_file(folder / "small.safetensors")
+    about = {"architecture": "tiny-ViT-8-32", "weights": "small.safetensors", "sha256": digest}
+    (folder / "small.json").write_text(json.dumps(about))
+    return digest
+
+
+def contaminated(output, directory, suite_in=None, **setting):
+    """Decontamination against a suite on disk. It shows one of the pictures as it is and one of which the copy lost
+    its edges, and asks for one text."""
     import io
 
     from PIL import Image
 
-    other = io.BytesIO()
-    Image.open(io.BytesIO(picture(2, 64))).resize((90, 90)).save(other, "JPEG", quality=60)
-    known = Evaluation(descriptor(other.getvalue())[None], frozenset({"a picture 4"}))
-    monkeypatch.setattr(decontaminate, "evaluation_of", lambda suite, context: known)
-    monkeypatch.setattr(decontaminate, "board_suite", lambda context: type("Suite", (), {"digest": "0" * 64})())
-    context = job(Stage.DECONTAMINATE, directory, directory / "u", byod=ByodSetting(**setting))
+    def edged(seed, border):
+        """A picture with a strip around it that is not in the copy."""
+        inner = Image.open(io.BytesIO(picture(seed, 64))).resize((256, 256), Image.Resampling.BICUBIC)
+        whole = Image.new("RGB", (256 + border, 256 + border), (128, 128, 128))
+        whole.paste(inner, (border, 0))
+        out = io.BytesIO()
+        whole.save(out, "PNG")
+        return out.getvalue()
+
+    suite_dir = (suite_in or directory) / "suite"
+    if not (suite_dir / "suite.json").is_file():
+        shown = [{"png": picture(2, 64, "PNG"), "cls": b"0"}, {"png": edged(3, 7), "cls": b"1"}]
+        told = [{"jpg": picture(50 + i), "txt": text} for i, text in enumerate((b"A  Picture 4\nelse", b"other"))]
+        suite_dir.mkdir(parents=True, exist_ok=True)
+        write_task(suite_dir / "wds_own-shown_test", shown, names=("a", "b"))
+        write_task(suite_dir / "wds_own-told_test", told, names=None)
+        (suite_dir / "suite.json").write_text(json.dumps(SUITE))
+    board = {"byod": ByodSetting(**setting), "suite_digest": load_suite(suite_dir / "suite.json").digest}
+    context = job(Stage.DECONTAMINATE, directory, directory / "u", suite_dir=suite_dir, **board)
     return replace(context, inputs={name: output.files[name] for name in (DATASET_FILE, SUBSET_FILE)})
 
 

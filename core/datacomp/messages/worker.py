@@ -185,6 +185,7 @@ class DecontaminateResult(Message):
     threshold: float
     limit: float
     method: str
+    """What copies were told by: pixels, or the board's model with its weights' digest."""
     evaluation_images: int
     suite_digest: Digest
 

@@ -141,15 +141,21 @@ class BoardService:
         if board is None or not self.boards.has_submissions(board.name):
             return []
         wanted = _columns(plan)
+
+        def held(field: str) -> Any:
+            """What the board has, in today's words: settings of before lack the newest fields."""
+            found = getattr(board, field)
+            return ByodSetting.model_validate(found).model_dump(mode="json") if field == "byod" and found else found
+
         return [
             Problem(
                 code="board-frozen",
-                message=f"{field} cannot change from {getattr(board, field)!r} to {wanted[field]!r}: there are entries",
+                message=f"{field} cannot change from {held(field)!r} to {wanted[field]!r}: there are entries",
                 where=f"boards[{board.name}].{field}",
                 hint="describe a new board with another name",
             )
             for field in FROZEN
-            if getattr(board, field) not in (None, wanted[field])
+            if held(field) not in (None, wanted[field])
         ]
 
     def _apply(self, plan: BoardPlan) -> None:

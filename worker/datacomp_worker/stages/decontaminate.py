@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,22 @@ from datacomp.messages import REPORT_FILE, SUBSET_FILE, DecontaminateResult, Pro
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, Problem
 from datacomp.suite import Kind, Suite
+from datacomp.tars.entries import Window
 from datacomp.uids import read_subset, to_hex, write_subset
 from datacomp_filters.neardup.evaluation import Images
 from datacomp_filters.neardup.over_pool import require_faiss
 from datacomp_filters.neardup.rows import Rows
-from datacomp_worker.byod.descriptors import FEATURE, VERSION, Half, descriptor, stacked
+from datacomp_filters.neardup.spread import one_thread_each
+from datacomp_worker.byod.describing import Describer, describer, parts_of
+from datacomp_worker.byod.descriptors import Half
 from datacomp_worker.evaluation.data import IMAGE_TYPES, TaskFolder
 from datacomp_worker.stages.base import StageContext, StageOutput
 from datacomp_worker.stages.evaluate import board_suite
 from datacomp_worker.stages.pools import board_pool
 
 FOLDER = "decontamination"
+ROUGH = 0.9
+"""Cosine of the first look, where a describer has a closer one."""
 LISTED = 1000
 """Removed samples that the report names."""
 SHOWN = 20
@@ -36,6 +42,7 @@ class Evaluation:
     """What evaluation shows and asks."""
 
     images: Half
+    """Rows of a `Describer`, shape (images, width)."""
     texts: frozenset[str]
 
 
@@ -43,9 +50,14 @@ def run(context: StageContext) -> StageOutput:
     """Leave the subset without copies. `BadInput` when they are more than the board allows."""
     require_faiss()
     setting, pool, suite = context.job.board.byod, board_pool(context), board_suite(context)
-    evaluation = evaluation_of(suite, context)
-    context.report.check()
-    cosines, same = near_images(pool, evaluation, setting.near), same_texts(pool, evaluation)
+    describe = describer(setting, context.suite_dir, context.device)
+    evaluation = evaluation_of(suite, describe, context)
+
+    def report(done: int) -> None:
+        context.report.check()
+        context.report.progress(Progress(done=done, total=pool.rows, unit="samples", note="copies"))
+
+    cosines, same = near_images(pool, evaluation, describe, setting.near, report), same_texts(pool, evaluation)
     copies = cosines >= np.float32(setting.near)
     gone = copies | same
     subset = read_subset(context.input(SUBSET_FILE))
@@ -58,7 +70,7 @@ def run(context: StageContext) -> StageOutput:
         kept=pool.rows - int(gone.sum()),
         threshold=setting.near,
         limit=setting.contamination,
-        method=VERSION,
+        method=describe.method,
         evaluation_images=len(evaluation.images),
         suite_digest=suite.digest,
     )
@@ -77,13 +89,43 @@ def run(context: StageContext) -> StageOutput:
     return StageOutput(result, {SUBSET_FILE: reduced, REPORT_FILE: path})
 
 
-def near_images(pool: Pool, evaluation: Evaluation, threshold: float) -> npt.NDArray[np.float32]:
-    """Cosine of every sample to the evaluation image nearest to it, told exactly from the threshold on."""
-    images = Images.of(Rows.of(evaluation.images), threshold)
+@one_thread_each()
+def near_images(
+    pool: Pool,
+    evaluation: Evaluation,
+    describe: Describer,
+    threshold: float,
+    report: Callable[[int], None] = lambda done: None,
+) -> npt.NDArray[np.float32]:
+    """Cosine of every sample to the evaluation image nearest to it, told exactly from the threshold on; NaN where a
+    sample has no description."""
+    rows = Rows.of(evaluation.images)
+    exact = Images.of(rows, threshold)
+    rough = exact if describe.closer is None or threshold <= ROUGH else Images.of(rows, ROUGH)
     found = np.full(pool.rows, np.nan, np.float32)
-    for part in pool.shard_rows():
-        found[part.start : part.stop] = images.nearest_cosine(Rows.of(np.asarray(pool.features(FEATURE, part.shard))))
+    done = 0
+    for images in parts_of(_images(pool)):
+        cosines = rough.nearest_cosine(Rows.of(describe.sample(images)))
+        if describe.closer is not None:
+            near = np.flatnonzero(cosines >= np.float32(rough.floor))
+            cosines = np.where(np.isnan(cosines), cosines, np.nextafter(np.float32(threshold), np.float32(-1)))
+            if near.size:
+                closer = describe.closer([images[at] for at in near])
+                told = exact.nearest_cosine(Rows.of(closer.reshape(-1, closer.shape[-1]))).reshape(closer.shape[:2])
+                cosines[near] = np.fmax.reduce(told, axis=1)
+        found[done : done + len(images)] = cosines
+        done += len(images)
+        report(done)
     return found
+
+
+def _images(pool: Pool) -> Iterator[bytes]:
+    """The encoded images of a dataset's pool, row by row; all have one."""
+    places = zip(*(pool.column(name).tolist() for name in ("tar", "image_offset", "image_size")), strict=True)
+    for number, rows in groupby(places, key=lambda place: place[0]):
+        with pool.tar_file(int(number)).open("rb") as file:
+            window = Window(file.fileno())
+            yield from (window.bytes(int(offset), int(size)) for _, offset, size in rows)
 
 
 def same_texts(pool: Pool, evaluation: Evaluation) -> npt.NDArray[np.bool_]:
@@ -100,31 +142,34 @@ def plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def evaluation_of(suite: Suite, context: StageContext) -> Evaluation:
-    """All test images and retrieval captions of a suite; the descriptors are kept on this host."""
+def evaluation_of(suite: Suite, describe: Describer, context: StageContext) -> Evaluation:
+    """All test images and retrieval captions of a suite, as a describer tells them; kept on this host."""
     folder = context.scratch / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    images, texts = (folder / f"{suite.digest}-{VERSION}.{ending}" for ending in ("npy", "json"))
+    images, texts = (folder / f"{suite.digest}-{describe.method}.{ending}" for ending in ("npy", "json"))
     if not (images.is_file() and texts.is_file()):
-        _gather(suite, context, images, texts)
+        _gather(suite, describe, context, images, texts)
     return Evaluation(np.load(images, allow_pickle=False), frozenset(json.loads(texts.read_text())))
 
 
-def _gather(suite: Suite, context: StageContext, images: Path, texts: Path) -> None:
-    found: list[Half] = []
+def _gather(suite: Suite, describe: Describer, context: StageContext, images: Path, texts: Path) -> None:
     captions: set[str] = set()
-    for number, task in enumerate(suite.tasks):
-        for sample in TaskFolder.of(task, context.suite_dir).samples():
-            found += [descriptor(data) for kind, data in sample.files.items() if kind.rpartition(".")[2] in IMAGE_TYPES]
-            if task.kind is Kind.RETRIEVAL and "txt" in sample.files:
-                captions |= set(map(plain, sample.text("txt").splitlines())) - {""}
-        context.report.progress(Progress(done=number + 1, total=len(suite.tasks), unit="tasks", note=task.name))
-    for path, write in ((texts, json.dumps(sorted(captions)).encode()), (images, stacked(found))):
+
+    def shown() -> Iterator[bytes]:
+        for number, task in enumerate(suite.tasks):
+            for sample in TaskFolder.of(task, context.suite_dir).samples():
+                yield from (data for kind, data in sample.files.items() if kind.rpartition(".")[2] in IMAGE_TYPES)
+                if task.kind is Kind.RETRIEVAL and "txt" in sample.files:
+                    captions.update(set(map(plain, sample.text("txt").splitlines())) - {""})
+            context.report.progress(Progress(done=number + 1, total=len(suite.tasks), unit="tasks", note=task.name))
+
+    found = np.concatenate([describe.evaluation(part) for part in parts_of(shown())])
+    for path in (texts, images):
         temporary = path.with_name(f"{context.job.attempt}-{path.name}")
-        if isinstance(write, bytes):
-            temporary.write_bytes(write)
+        if path is texts:
+            temporary.write_text(json.dumps(sorted(captions)))
         else:
-            np.save(temporary, write)
+            np.save(temporary, found)
         temporary.replace(path)
 
 
