@@ -62,6 +62,10 @@ class Gallery:
     headers: dict[str, tuple[str, str]] = field(default_factory=dict)
     asked: list[tuple[float, str]] = field(default_factory=list)
     most_at_once: int = 0
+    busy: int = 0
+    """Answers under way."""
+    slow: set[str] = field(default_factory=set)
+    """Paths that take a second."""
     flaky: dict[str, int] = field(default_factory=dict)
     """Paths that reset this many connections before they answer."""
 
@@ -74,22 +78,22 @@ class Gallery:
 def gallery() -> Iterator[Gallery]:
     """Serve until the context ends. `/404`, `/slow`, `/silent`, `/reset`, `/huge`, `/cut`, `/to/URL` fail."""
     made = Gallery()
-    lock, busy = threading.Lock(), [0]
+    lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.lstrip("/")
             with lock:
                 made.asked.append((time.monotonic(), path))
-                busy[0] += 1
-                made.most_at_once = max(made.most_at_once, busy[0])
+                made.busy += 1
+                made.most_at_once = max(made.most_at_once, made.busy)
             try:
                 self.answer(path)
             except OSError:
                 pass
             finally:
                 with lock:
-                    busy[0] -= 1
+                    made.busy -= 1
                 self.close_connection = True
 
         def answer(self, path: str) -> None:
@@ -116,6 +120,7 @@ def gallery() -> Iterator[Gallery]:
             elif path.startswith("to/"):
                 self.begin(302, {"Location": path.removeprefix("to/"), "Content-Length": "0"})
             elif path in made.bodies:
+                time.sleep(path in made.slow)
                 extra = dict([made.headers[path]]) if path in made.headers else {}
                 self.begin(200, {"Content-Length": str(len(made.bodies[path])), **extra})
                 self.wfile.write(made.bodies[path])

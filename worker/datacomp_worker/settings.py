@@ -92,6 +92,11 @@ class FetchSettings(BaseSettings):
     """Bytes of one dataset's images."""
     spare_bytes: int = Field(1 << 30, ge=0)
     """Bytes of the disk that stay free."""
+    box: Literal["auto", "require", "off"] = "auto"
+    """Whether the downloading process is shut in by bubblewrap: `auto`, where this host can, with a warning where it
+    cannot; `require`, nothing is fetched without."""
+    memory: int = Field(8 << 30, ge=1 << 30)
+    """Bytes that one of its processes may have, in the box."""
 
 
 class WorkerSettings(ScratchSettings):

@@ -24,7 +24,8 @@ def main(request_file: Path) -> None:
     """Carry out a request."""
     from datacomp.lifeline import PARENT, die_with_parent
 
-    die_with_parent(parent=int(os.environ[PARENT]))
+    if PARENT in os.environ:  # in the box its maker sees to that
+        die_with_parent(parent=int(os.environ[PARENT]))
     request = json.loads(request_file.read_text())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

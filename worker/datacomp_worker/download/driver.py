@@ -17,6 +17,7 @@ from typing import Literal
 
 from datacomp.lifeline import PARENT
 from datacomp.problems import PlatformFault
+from datacomp_worker.download.box import MEMORY, Boxing, boxed, use_box
 from datacomp_worker.download.limits import Limits
 
 CHILD = "datacomp_worker.download.child"
@@ -93,30 +94,39 @@ def require_img2dataset() -> None:
 
 
 def run_download(
-    urls: Path, folder: Path, options: Options, limits: Limits, *, space: Space, workdir: Path, report: Report
+    urls: Path,
+    folder: Path,
+    options: Options,
+    limits: Limits,
+    *,
+    space: Space,
+    workdir: Path,
+    report: Report,
+    boxing: Boxing = "auto",
+    memory: int = MEMORY,
 ) -> None:
     """Download the images of parquet files `urls` (a file or a folder of them) into tars in `folder`.
 
     Shards that are complete there are kept, so that the same call goes on where one was interrupted. `PlatformFault`
-    when the process fails, or the disk does not do.
+    when the process fails, the disk does not do, or the box is required and cannot be had. Ray and Spark have
+    processes of their own, elsewhere: they go without the box. `memory`: bytes that one process in it may have.
     """
     require_img2dataset()
     folder.mkdir(parents=True, exist_ok=True)
     workdir.mkdir(parents=True, exist_ok=True)
     space.check(folder)
+    urls, folder, workdir = urls.absolute(), folder.absolute(), workdir.absolute()
     request = {"limits": limits.to_json(), "options": _arguments(urls, folder, options)}
     (workdir / REQUEST_FILE).write_text(json.dumps(request, indent=1))
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-    environment |= {
-        PARENT: str(os.getpid()),
-        "NO_ALBUMENTATIONS_UPDATE": "1",  # which would otherwise ask a host of its own for news
-        "OPENCV_IO_MAX_IMAGE_PIXELS": str(limits.pixels),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
+    command, environment = [sys.executable, "-m", CHILD, str(workdir / REQUEST_FILE)], _environment(limits)
+    if options.distributor == "multiprocessing" and use_box(boxing):
+        read = [urls, workdir]
+        command = boxed(command, environment, read=read, write=[folder], memory=memory, file_bytes=space.most)
+    else:
+        environment[PARENT] = str(os.getpid())
     with (workdir / LOG_FILE).open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", CHILD, str(workdir / REQUEST_FILE)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -136,6 +146,16 @@ def run_download(
         fault = PlatformFault.of("download-failed", f"the download ended with status {process.returncode}: {last}")
         fault.log_tail = text
         raise fault
+
+
+def _environment(limits: Limits) -> dict[str, str]:
+    """All that the process is given: nothing of the worker's secrets."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | {
+        "NO_ALBUMENTATIONS_UPDATE": "1",  # which would otherwise ask a host of its own for news
+        "OPENCV_IO_MAX_IMAGE_PIXELS": str(limits.pixels),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
 
 
 def _arguments(urls: Path, folder: Path, options: Options) -> dict[str, object]:

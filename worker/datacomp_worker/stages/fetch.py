@@ -158,7 +158,10 @@ def _download(context: StageContext, upload: Path, tally: Tally) -> dict[int, Ro
 
     folder = context.workspace / "images"
     space = Space(settings.dataset_bytes, settings.spare_bytes)
-    run_download(urls, folder, options, limits, space=space, workdir=context.workspace / "download", report=report)
+    run_download(
+        urls, folder, options, limits, space=space, workdir=context.workspace / "download", report=report,
+        boxing=settings.box, memory=settings.memory,
+    )  # fmt: skip
     for table in tables(folder, ["status", "error_message"]):
         found = map(cause, table["status"], table["error_message"])
         tally.causes.update(one for one in found if one != SUCCESS)

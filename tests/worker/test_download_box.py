@@ -1,0 +1,125 @@
+"""The process that downloads is shut in: what runs in its place sees, holds and leaves nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from boxed import require_bubblewrap
+from gallery import gallery, picture
+
+from datacomp.problems import PlatformFault
+from datacomp_worker.download import Limits, Options, Space, box, outcomes, run_download
+from datacomp_worker.download.driver import rows_done
+
+LOOPBACK = Limits(seconds=5.0, retries=0, allowed=("127.0.0.1/32",))
+SMALL = Options(image_size=64, processes=1, threads=2, rows_per_shard=3)
+ROWS = 9
+LOOK = """
+import ctypes, json, os, resource, socket, sys
+from pathlib import Path
+def may(where):
+    try:
+        Path(where, "made").write_text("x")
+        return True
+    except OSError:
+        return False
+given, folder, port = sys.argv[1:]
+status = dict(line.split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
+print(json.dumps({
+    "variables": sorted(os.environ), "processes": sum(name.isdigit() for name in os.listdir("/proc")),
+    "seen": [path for path in ("/etc/passwd", "/home", "/var", "/run", "/sys") if os.path.exists(path)],
+    "given": Path(given, "urls.txt").read_text(), "beside": os.path.exists(Path(given).parent / "secret"),
+    "writes": [where for where in ("/", "/usr", "/etc", given, sys.prefix, folder, "/tmp") if may(where)],
+    "capabilities": int(status["CapEff"], 16), "gains": status["NoNewPrivs"].strip(), "user": os.getuid(),
+    "core": resource.getrlimit(resource.RLIMIT_CORE)[1], "data": resource.getrlimit(resource.RLIMIT_DATA)[1],
+    "network": socket.create_connection(("127.0.0.1", int(port)), 5) is not None,
+}))
+"""
+
+
+def test_the_box_holds_nothing_but_the_download(tmp_path, monkeypatch):
+    require_bubblewrap()
+    assert not box.why_no_box()
+    monkeypatch.setenv("DATACOMP_WORKER_TOKEN", "secret")
+    given, folder = tmp_path / "given", tmp_path / "folder"
+    for path in (given, folder):
+        path.mkdir()
+    (given / "urls.txt").write_text("read")
+    (tmp_path / "secret").write_text("s")
+    with gallery() as made:
+        look = [sys.executable, "-c", LOOK, str(given), str(folder), made.url.rpartition(":")[2]]
+        command = box.boxed(look, {"LANG": "C.UTF-8"}, read=[given], write=[folder], memory=2 << 30)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found.pop("variables")) <= {"HOME", "LANG", "LC_CTYPE", "PWD", "TMPDIR"}
+    assert found.pop("processes") <= 3
+    assert found == {
+        "seen": [], "given": "read", "beside": False, "writes": [str(folder), "/tmp"], "capabilities": 0, "gains": "1",
+        "user": 65534, "core": 0, "data": 2 << 30, "network": True,
+    }  # fmt: skip
+    assert not (given / "made").exists()
+
+
+def test_a_host_that_cannot_is_refused_or_named(monkeypatch, caplog):
+    monkeypatch.setattr(box, "why_no_box", lambda: "bwrap is not installed")
+    with pytest.raises(PlatformFault, match="fetch-box"):
+        box.use_box("require")
+    assert not box.use_box("auto")
+    assert "not shut in" in caplog.text
+    assert not box.use_box("off")
+
+
+def test_a_download_that_is_killed_goes_on_where_it_stopped(tmp_path):
+    """Killed in the middle: complete shards stay, their images are not asked for again, nothing lives on."""
+    require_bubblewrap()
+    with gallery() as made:
+        made.bodies |= {f"{i}.jpg": picture(i) for i in range(ROWS)}
+        made.slow |= {f"{i}.jpg" for i in range(3, ROWS)}
+        columns = {"uid": [str(i) for i in range(ROWS)], "url": [made.at(f"{i}.jpg") for i in range(ROWS)]}
+        (tmp_path / "urls").mkdir()
+        pq.write_table(pa.table({**columns, "text": ["caption"] * ROWS}), tmp_path / "urls" / "0.parquet")
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        killed: list[int] = []
+
+        def kill(done: int) -> None:
+            if done and not killed:
+                for child in psutil.Process().children(recursive=False):
+                    if child.pid not in before:
+                        killed.append(child.pid)
+                        os.kill(child.pid, signal.SIGKILL)
+
+        with pytest.raises(PlatformFault, match="download-failed"):
+            download(tmp_path, kill)
+        assert killed
+        wait_for(lambda: {c.pid for c in psutil.Process().children(recursive=True)} <= before)
+        wait_for(lambda: not made.busy)
+        first = rows_done(tmp_path / "shards")
+        assert 3 <= first < ROWS
+        made.slow.clear()
+        asked = len(made.asked)
+        download(tmp_path, lambda done: None)
+        again = [path for _, path in made.asked[asked:]]
+    assert outcomes(tmp_path / "shards").successes == ROWS
+    assert len(again) == ROWS - first
+    assert not {"0.jpg", "1.jpg", "2.jpg"} & set(again)
+
+
+def wait_for(true, seconds: float = 10.0) -> None:
+    pause, deadline = threading.Event(), time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        pause.wait(0.05)
+
+
+def download(folder, report):
+    how = {"space": Space(spare=0), "workdir": folder / "work", "report": report, "boxing": "require"}
+    run_download(folder / "urls", folder / "shards", SMALL, LOOPBACK, **how)
