@@ -43,6 +43,15 @@ suite = "mini.json"
 pool = "medium"
 submissions_per_day = 1
 max_upload_bytes = 4096
+
+[[boards]]
+name = "own-tiny"
+title = "Your own data, tiny"
+track = "byod"
+scale = "tiny"
+suite = "mini.json"
+pool = "tiny"
+submissions_per_day = 50
 """
 PASSWORD = "correct horse battery"
 PATIENCE = 30_000

@@ -14,11 +14,13 @@ export class Refused extends Error {}
 /** The connection does not come back; what arrived is kept. */
 export class Interrupted extends Error {}
 
-/** SHA-256 of a file as hex; `report` gets bytes read. */
-export async function digestOf(file, report) {
+/** SHA-256 of a file as hex; `report` gets bytes read, `reader` the bytes themselves, one part after another. */
+export async function digestOf(file, report, reader = null) {
   const sha = new Sha256();
   for (let at = 0; at < file.size; at += READ) {
-    sha.update(new Uint8Array(await file.slice(at, at + READ).arrayBuffer()));
+    const bytes = new Uint8Array(await file.slice(at, at + READ).arrayBuffer());
+    sha.update(bytes);
+    reader?.update(bytes);
     report(Math.min(at + READ, file.size));
   }
   return sha.hex();

@@ -2,7 +2,9 @@
 // works without this: small files go out as the same request, sent so that progress is seen.
 
 import { field, kindOf, sizeOf, startChoosing } from "./choose.js";
+import { Order, headerOf } from "./order.js";
 import { Interrupted, PIECE, digestOf, sendPieces } from "./pieces.js";
+import { startTrying } from "./try.js";
 
 const HEAD = 4096; // enough of a file to see what it says of itself
 const digests = new WeakMap();
@@ -68,7 +70,11 @@ function sendWhole(form) {
 async function announcement(form, file) {
   if (!digests.has(file)) {
     const told = (done) => say(`Reading the file: ${sizeOf(done)} of ${sizeOf(file.size)}`, done / file.size);
-    digests.set(file, await digestOf(file, told));
+    const skip = headerOf(new Uint8Array(await file.slice(0, HEAD).arrayBuffer()), file.size);
+    const order = kindOf(form) === "uids" && !file.name.endsWith(".bitmap") && skip >= 0 ? new Order(skip) : null;
+    const digest = await digestOf(file, told, order);
+    if (order?.problem) throw new Error(order.problem);
+    digests.set(file, digest);
   }
   const fields = new FormData(form);
   fields.set("file", file.slice(0, HEAD), file.name);
@@ -127,6 +133,7 @@ function start() {
   if (!form) return;
   form.addEventListener("submit", send);
   startChoosing(form);
+  startTrying(form);
 }
 
 start();

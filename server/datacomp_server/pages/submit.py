@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -124,6 +124,8 @@ def _hand_in(request: Request, viewer: Viewer, boards: list[BoardOut], form: For
     written = values.kind == SubmissionKind.EXPRESSION
     announced = "" if written else text_of(form, "digest")
     in_text, fault = expression_problems(values)
+    if written and text_of(form, "preview"):
+        return _preview(request, viewer, boards, values, in_text, fault)
     try:
         with set_text_aside(values.expression) if written else set_aside(form.get("file")) as came:
             upload = as_announced(came, announced, text_of(form, "size"), boards) if came and announced else came
@@ -138,6 +140,22 @@ def _hand_in(request: Request, viewer: Viewer, boards: list[BoardOut], form: For
         if isinstance(error, PlatformFault):
             log.error("platform fault at %s: %s", request.url.path, error)
         return _again(request, viewer, boards, values, error.problems, status=status_of(error))
+
+
+def _preview(
+    request: Request,
+    viewer: Viewer,
+    boards: list[BoardOut],
+    values: SubmitValues,
+    problems: list[Problem],
+    fault: ExpressionFault | None,
+) -> Response:
+    """The page of the pool shows what an expression keeps, for those whose browser does not ask while they type."""
+    if all(board.name != values.board for board in boards):
+        problems = [problem for problem in field_problems(values, None, boards) if problem.where == "board"]
+    if problems:
+        return _again(request, viewer, boards, values, problems, fault=fault)
+    return go(f"/boards/{values.board}/pool?{urlencode({'expression': values.expression})}#try")
 
 
 def _await(request: Request, viewer: Viewer, create: SubmissionCreate) -> Response:
