@@ -19,6 +19,7 @@ from page_examples import (
     site,
     table,
 )
+from organise_pages import organise_pages
 from people_pages import PROVIDERS, QUOTAS, people_pages
 from trends_pages import trends_pages
 
@@ -187,6 +188,6 @@ def docs_pages() -> dict[str, Page]:
 
 def all_pages() -> dict[str, Page]:
     """Every template in every state."""
-    parts = (board_pages, receipt_pages, form_pages, people_pages, trends_pages, compare_pages, docs_pages)
+    parts = (board_pages, receipt_pages, form_pages, people_pages, trends_pages, compare_pages, organise_pages, docs_pages)
     pages = {name: page for part in parts for name, page in part().items()}
     return pages | {"reference": reference_page()}

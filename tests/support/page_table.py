@@ -60,6 +60,13 @@ PAGES = {
     "/team": SIGN_IN,
     "/team/join": SIGN_IN,
     "/audit": ORGANISERS,
+    "/organise": ORGANISERS,
+    "/organise/boards/{name}": ORGANISERS,
+    "/organise/boards/{name}/export.zip": ORGANISERS,
+    "/organise/boards/{name}/rescore": ORGANISERS,
+    "/organise/runs": ORGANISERS,
+    "/organise/users": ORGANISERS,
+    "/organise/users/{account}": ORGANISERS,
 }
 """Pages to look at, and who sees them: others are asked to sign in, or refused. `proved` needs a provider's word."""
 FORMS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
@@ -91,6 +98,13 @@ FORMS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
     "/submit": ({"board": "small-board", "kind": "uids", "method": "by the form"}, {"": 303}),
     "/submissions/{submission}/cancel": ({}, {"ada": 303, "olga": 303, "": 403}),
     "/submissions/{submission}/withdraw": ({}, {"ada": 303, "olga": 303, "": 403}),
+    "/organise/boards/{name}/deviation": ({"how": "set", "average": "0.01", "main": "0.02"}, {"olga": 303, "": 403}),
+    "/organise/boards/{name}/published": ({}, {"olga": 303, "": 403}),
+    "/organise/boards/{name}/rescore": ({"preview": "not what was shown"}, {"olga": 409, "": 403}),
+    "/organise/runs/confirm": ({"act": "cancel", "id": "{training}"}, {"olga": 200, "": 403}),
+    "/organise/runs/apply": ({"act": "cancel", "id": "{training}", "reason": "by a test"}, {"olga": 303, "": 403}),
+    "/organise/users/{account}/role": ({"role": "organiser"}, {"olga": 303, "": 403}),
+    "/organise/users/{account}/reset-link": ({}, {"olga": 200, "": 403}),
 }
 """Every form: what it sends, and the answer to each person (`""`: everybody else) whose form it really is."""
 ANYBODYS = {"/account/sign-in", "/account/register", "/account/sign-out", "/account/confirm", "/account/with/new",
@@ -130,6 +144,7 @@ def address_of(place: Peopled, path: str, submission: str = "scored") -> str:
         document="formats",
         which="words" if "pool" in path or "kept" in path else "size",
         form="svg",
+        account="grace",
         **{name: place.things[name] for name in ("token", "session", "webhook", "invite", "uid")},
     )
 
@@ -143,7 +158,8 @@ def send(place: Peopled, path: str, fields: dict[str, str], headers: dict[str, s
     """A form, as a browser sends it."""
     place.site.http.cookies.clear()
     submission = "training" if path.endswith("cancel") else "scored"
-    fields = {name: value.replace("{code}", place.things["code"]) for name, value in fields.items()} | {"button": ""}
+    known = {"{code}": place.things["code"], "{training}": place.submissions["training"]}
+    fields = {name: known.get(value, value) for name, value in fields.items()} | {"button": ""}
     options: dict[str, Any] = {"files": {"file": ("mine.npy", uids(7))}} if path == "/submit" else {}
     return place.site.http.post(address_of(place, path, submission), data=fields, headers=headers, **options)
 

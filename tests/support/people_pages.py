@@ -23,6 +23,7 @@ from datacomp.messages import (
 from datacomp_server.accounts.providers import Provider
 from datacomp_server.pages.contexts import Page
 from datacomp_server.pages.people_contexts import (
+    AuditAsked,
     AuditPage,
     ConfirmPage,
     ForgottenPage,
@@ -33,6 +34,7 @@ from datacomp_server.pages.people_contexts import (
     TeamPage,
 )
 
+ASKED = AuditAsked(account=HOSTILE, actor=HOSTILE, board=HOSTILE, since=HOSTILE, until="2026-11-24")
 PROVIDERS = [Provider("github", "GitHub"), Provider("oidc", HOSTILE)]
 QUOTAS = [
     QuotaOut(
@@ -104,7 +106,11 @@ def people_pages() -> dict[str, Page]:
     webhook = WebhookOut(id="w2", url="https://example.org/2", created_at=NOW, secret="whsec_c2VjcmV0")
     alone = team(owner=True).model_copy(update={"members": team(owner=True).members[:1], "invites": []})
     bare = {"sessions": [], "providers": [], "webhooks": [], "notices": [], "activity": []}
-    audit: dict[str, Any] = {"site": site("/audit", role="organiser"), "acts": ["signed-in", "token-made"]}
+    audit: dict[str, Any] = {
+        "site": site("/audit", role="organiser"),
+        "acts": ["signed-in", "token-made"],
+        "boards": ["filtering-tiny"],
+    }
     return {
         "settings": settings_page(),
         "settings-done": settings_page(done="The password is changed.", new_webhook=webhook),
@@ -133,6 +139,8 @@ def people_pages() -> dict[str, Page]:
             site=site("/account/with/new", name=None), provider="GitHub", login="ada", name="", has_account=True,
             problems=PROBLEMS,
         ),
-        "audit": AuditPage(**audit, lines=audit_lines(), what="token-made", account="ada", older="/audit?before=1"),
-        "audit-empty": AuditPage(**audit, lines=[], what="", account=HOSTILE, older=None, problems=PROBLEMS),
+        "audit": AuditPage(
+            **audit, lines=audit_lines(), asked=AuditAsked("token-made", "ada"), older="/audit?before=1"
+        ),
+        "audit-empty": AuditPage(**audit, lines=[], asked=ASKED, older=None, problems=PROBLEMS),
     }  # fmt: skip

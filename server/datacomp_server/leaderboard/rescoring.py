@@ -62,6 +62,11 @@ class Change:
     fresh: bool
     """Whether anything is other than what is stored."""
 
+    @property
+    def rank_changes(self) -> bool:
+        """Whether it comes to another place."""
+        return self.before.rank != self.after.rank
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -85,7 +90,7 @@ class Plan:
     @property
     def moved(self) -> tuple[Change, ...]:
         """The submissions whose figures or places would change."""
-        return tuple(change for change in self.changes if change.fresh or change.before.rank != change.after.rank)
+        return tuple(change for change in self.changes if change.fresh or change.rank_changes)
 
     @property
     def digest(self) -> str:

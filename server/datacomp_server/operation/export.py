@@ -6,7 +6,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -54,17 +54,18 @@ def export_board(database: Database, settings: Settings, board: str, folder: Pat
     return count
 
 
-@contextmanager
-def zipped_board(database: Database, settings: Settings, board: str, *, private: bool = False) -> Iterator[IO[bytes]]:
-    """The same files as one ZIP file, in a temporary file that is gone afterwards; `OSError` without room for it.
+def zip_board(database: Database, settings: Settings, board: str, *, private: bool = False) -> IO[bytes]:
+    """The same files as one ZIP file: an open temporary file, gone once it is closed. `OSError` without room for it.
 
     Made before the first byte is sent, so that whoever reads slowly holds no connection to the database.
     """
-    with tempfile.TemporaryFile() as made:
+    with ExitStack() as undo:
+        made = undo.enter_context(tempfile.TemporaryFile())
         with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, blocks in board_files(database, settings, board, private=private):
                 with archive.open(name, "w", force_zip64=True) as file:
                     for block in blocks:
                         file.write(block)
         made.seek(0)
-        yield made
+        undo.pop_all()
+        return made

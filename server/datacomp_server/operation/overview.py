@@ -13,7 +13,7 @@ from datacomp_server.boards.service import BoardService
 from datacomp_server.clock import now
 from datacomp_server.operation.repository import OperationRepository
 from datacomp_server.settings import Settings
-from datacomp_server.submissions.states import FAILED, FINAL, SCORED
+from datacomp_server.submissions.states import FAILED, FINAL
 
 DAY = timedelta(days=1)
 
@@ -23,7 +23,8 @@ class BoardStanding:
     """One board."""
 
     board: BoardOut
-    scored: int
+    entries: int
+    """On its leaderboard."""
     under_way: int
     failed: int
     """Submissions that failed within the last day."""
@@ -58,21 +59,23 @@ class Standing:
 def standing(session: Session, settings: Settings) -> Standing:
     """How everything stands now."""
     found, at = OperationRepository(session), now()
-    states, failed = found.states(), found.ended_since(FAILED, at - DAY)
+    states, entries, failed = found.states(), found.entries(), found.ended_since(FAILED, at - DAY)
     disk = shutil.disk_usage(settings.data_dir) if settings.data_dir.exists() else None
     return Standing(
-        boards=[_board(board, states, failed) for board in BoardService(session).list_boards()],
+        boards=[
+            BoardStanding(
+                board,
+                entries.get(board.name, 0),
+                sum(count for (name, state), count in states.items() if name == board.name and state not in FINAL),
+                failed.get(board.name, 0),
+            )
+            for board in BoardService(session).list_boards()
+        ],
         queues=_queues(found, at, settings),
         owed_rings=found.owed_rings(),
         disk_free=disk.free if disk else None,
         disk_total=disk.total if disk else None,
     )
-
-
-def _board(board: BoardOut, states: dict[tuple[str, str], int], failed: dict[str, int]) -> BoardStanding:
-    own = {state: count for (name, state), count in states.items() if name == board.name}
-    under_way = sum(count for state, count in own.items() if state not in FINAL)
-    return BoardStanding(board, own.get(SCORED, 0), under_way, failed.get(board.name, 0))
 
 
 def _queues(found: OperationRepository, at: datetime, settings: Settings) -> list[QueueStanding]:

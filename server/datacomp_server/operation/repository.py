@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from datacomp.messages import RunState
 from datacomp_server.boards.models import Board
+from datacomp_server.leaderboard.models import Score
 from datacomp_server.runs.hours import GroupBy, HoursRepository
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
 from datacomp_server.submissions.models import StoredFile, Submission
@@ -41,6 +42,11 @@ class OperationRepository:
             key = (board, state.split(" ")[0])
             found[key] = found.get(key, 0) + count
         return found
+
+    def entries(self) -> dict[str, int]:
+        """Entries that stand on a leaderboard, by board."""
+        query = select(Score.board_name, func.count()).where(Score.listed).group_by(Score.board_name)
+        return {row[0]: row[1] for row in self.session.execute(query)}
 
     def ended_since(self, state: str, since: datetime) -> dict[str, int]:
         """Submissions that came to a final state since a time, by board."""

@@ -53,6 +53,11 @@ class Site:
     registration_open: bool = True
 
     @property
+    def organising(self) -> bool:
+        """Whether it is one of the pages for organisers."""
+        return self.path == "/audit" or self.path.startswith("/organise")
+
+    @property
     def section(self) -> str:
         """The entry of the navigation that the page belongs to."""
         if self.path == "/boards" or self.path.endswith("/rules"):

@@ -12,6 +12,11 @@ from datacomp_server.pages import (
     docs,
     elsewhere,
     forgotten,
+    organise,
+    organise_boards,
+    organise_rescore,
+    organise_runs,
+    organise_users,
     people,
     pool,
     public,
@@ -24,6 +29,7 @@ from datacomp_server.pages import (
 from datacomp_server.pages.assets import Static
 from datacomp_server.pages.errorpages import install_error_pages
 from datacomp_server.pages.security import SecurityHeaders
+from datacomp_server.pages.signed import install_sign_in
 
 router = APIRouter(include_in_schema=False)
 for part in (
@@ -43,6 +49,8 @@ for part in (
     pool,
 ):
     router.include_router(part.router)
+for part in (organise, organise_boards, organise_rescore, organise_runs, organise_users):
+    router.include_router(part.router)
 
 
 def install_pages(app: FastAPI) -> None:
@@ -52,3 +60,4 @@ def install_pages(app: FastAPI) -> None:
     app.add_middleware(ElsewhereCookie)
     app.add_middleware(SecurityHeaders)
     install_error_pages(app)
+    install_sign_in(app)

@@ -112,6 +112,20 @@ class NamePage(Page):
     problems: list[Problem] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class AuditAsked:
+    """What the audit log is filtered by, as the address says it; empty: all."""
+
+    what: str = ""
+    account: str = ""
+    """Whom it concerns: who did it, or whom it was done to."""
+    actor: str = ""
+    board: str = ""
+    since: str = ""
+    until: str = ""
+    """Days, the last one included."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditPage(Page):
     """`audit.html`: the audit log, for organisers."""
@@ -120,8 +134,8 @@ class AuditPage(Page):
     lines: list[AuditOut]
     acts: list[str]
     """All that may be chosen."""
-    what: str
-    account: str
+    boards: list[str]
+    asked: AuditAsked
     older: str | None
     """Address of the next page."""
     problems: list[Problem] = field(default_factory=list)
