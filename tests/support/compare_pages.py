@@ -1,6 +1,7 @@
 """The comparison of entries as a page, in every state."""
 
 from page_examples import DIGEST, HOSTILE, PROBLEMS, site
+from pool_here import KEPT
 
 from datacomp.messages import (
     ComparedEntry,
@@ -13,6 +14,7 @@ from datacomp.messages import (
 )
 from datacomp_server.pages.compare import ComparePage
 from datacomp_server.pages.contexts import Page
+from datacomp_server.pages.kept import Pair, together
 
 BETTER = Difference(value=0.021, lo=0.009, hi=0.033, differs=True, paired=True)
 EQUAL = Difference(value=-0.002, lo=-0.012, hi=0.008, paired=True)
@@ -47,8 +49,12 @@ def compare_pages() -> dict[str, Page]:
         comparisons=[comparison("b2", told=True), comparison("c3", told=False)],
     )  # fmt: skip
     place = site("/compare")
+    kept = together([(each.submission, each.method, KEPT) for each in entries])
+    alone = {"b2": ([Pair("0" * 32, HOSTILE, None)], [])}
     return {
-        "compare": ComparePage(site=place, asked="a1,b2,c3", found=found, labels={"vtab": "VTAB"}),
+        "compare": ComparePage(
+            site=place, asked="a1,b2,c3", found=found, labels={"vtab": "VTAB"}, kept=kept, alone=alone
+        ),
         "compare-empty": ComparePage(site=place, asked="", found=None),
         "compare-problems": ComparePage(site=place, asked=HOSTILE, found=None, problems=PROBLEMS),
     }

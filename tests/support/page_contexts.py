@@ -3,6 +3,7 @@
 from typing import Any
 
 from compare_pages import compare_pages
+from organise_pages import organise_pages
 from page_examples import (
     DIGEST,
     HOSTILE,
@@ -19,8 +20,8 @@ from page_examples import (
     site,
     table,
 )
-from organise_pages import organise_pages
 from people_pages import PROVIDERS, QUOTAS, people_pages
+from pool_pages import pool_pages
 from trends_pages import trends_pages
 
 from datacomp.messages import DedupMode, DedupSetting, Track
@@ -188,6 +189,16 @@ def docs_pages() -> dict[str, Page]:
 
 def all_pages() -> dict[str, Page]:
     """Every template in every state."""
-    parts = (board_pages, receipt_pages, form_pages, people_pages, trends_pages, compare_pages, organise_pages, docs_pages)
+    parts = (
+        board_pages,
+        receipt_pages,
+        form_pages,
+        people_pages,
+        trends_pages,
+        pool_pages,
+        compare_pages,
+        organise_pages,
+        docs_pages,
+    )
     pages = {name: page for part in parts for name, page in part().items()}
     return pages | {"reference": reference_page()}

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pool_here import KEPT
+
 from datacomp.digests import digest_bytes
 from datacomp.messages import (
     Blame,
@@ -167,7 +169,7 @@ def results() -> dict[Stage, dict[str, Any]]:
             mode=DedupMode.REPORT, threshold=0.95, rows_in=4915, removable=211, rows_kept=4915,
             recall=0.9998, recall_low=0.9991, recall_high=1.0, cells_digest=DIGEST,
         ),
-        SubsetResult(samples=4912, unique=4897, unavailable=3, shards=1, subset_digest=DIGEST),
+        SubsetResult(samples=4912, unique=4897, unavailable=3, shards=1, subset_digest=DIGEST, kept=KEPT),
         TrainResult(
             samples_seen=20_480, seconds=31.2, samples_per_second=656.4, final_loss=1.213, device="cpu", threads=2,
             precision="fp32", resumed_from=0, scale_digest=DIGEST, recipe_digest=DIGEST, subset_digest=DIGEST,

@@ -79,6 +79,9 @@ class SubsetOverlap(Message):
     only_first: int
     only_second: int
     jaccard: float
+    first_uids: list[str] = Field(default_factory=list)
+    """A few of those only in the first, drawn at random."""
+    second_uids: list[str] = Field(default_factory=list)
 
 
 class Comparison(Message):

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from datacomp.messages import RECORDS_FILE, SUBSET_FILE, SubsetOverlap
 from datacomp.problems import DatacompError
 from datacomp.records import Records
@@ -21,7 +23,7 @@ from datacomp.scoring import checked_records
 from datacomp.statistics.sampling import Sampled, paired
 from datacomp.subsets import overlap
 from datacomp.suite import Suite
-from datacomp.uids import open_subset
+from datacomp.uids import Uids, find, open_subset, to_hex
 from datacomp_server.leaderboard.scoring import stored_records
 from datacomp_server.storage import Storage, storage_faults
 
@@ -29,6 +31,8 @@ KEPT = 256
 """Results that are kept."""
 LARGEST_SUBSET = 256 << 20
 """Bytes of a subset file; larger ones are compared by `datacomp uids overlap` on one's own machine."""
+TRIES, EXAMPLES = 4096, 6
+"""Uids that are looked for in another subset, and those of them that are told."""
 Made = TypeVar("Made")
 
 
@@ -133,13 +137,27 @@ def _overlap(storage: Storage, one: Stored, other: Stored) -> SubsetOverlap:
             with path.open("wb") as out:
                 out.writelines(storage.blocks(file.key))
             paths.append(path)
-        found = overlap(open_subset(paths[0]), open_subset(paths[1]))
+        first, second = (open_subset(path) for path in paths)
+        found = overlap(first, second)
+        alone = only_in(first, second), only_in(second, first)
     return SubsetOverlap(
         both=found.unique_both,
         only_first=found.unique_a - found.unique_both,
         only_second=found.unique_b - found.unique_both,
         jaccard=found.jaccard,
+        first_uids=alone[0],
+        second_uids=alone[1],
     )
+
+
+def only_in(one: Uids, other: Uids) -> list[str]:
+    """A few different uids of a sorted subset that another one lacks, always the same."""
+    if not one.size:
+        return []
+    places = np.random.default_rng(0).choice(one.size, min(TRIES, one.size), replace=False)
+    tried = np.unique(np.asarray(one[np.sort(places)]))
+    alone = tried[find(tried, other) < 0]
+    return to_hex(np.random.default_rng(1).permutation(alone)[:EXAMPLES])
 
 
 def side_of(files: Sequence[Any], seeds: int, subset_digest: str | None) -> Side:

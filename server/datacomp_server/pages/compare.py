@@ -7,17 +7,22 @@ from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from datacomp.messages import CompareOut
+from datacomp.messages import CompareOut, Comparison, Kept, Stage
 from datacomp.problems import BadInput, Problem
 from datacomp_server.dependencies import ComparisonsDep, DatabaseDep, SettingsDep, StorageDep
 from datacomp_server.errors import NotFound, status_of
-from datacomp_server.leaderboard.compare import CompareService, compare
+from datacomp_server.leaderboard.compare import CompareService, Gathered, compare
 from datacomp_server.leaderboard.endpoints import split_ids
 from datacomp_server.pages.contexts import Page
+from datacomp_server.pages.kept import Pair, Together, kept_of_results, pairs_of, together
 from datacomp_server.pages.table import group_label
 from datacomp_server.pages.web import PageViewer, answer, site_for
+from datacomp_server.pools.endpoints import DeskDep
+from datacomp_server.pools.service import BoardPool
+from datacomp_server.runs.repository import RunRepository
 
 router = APIRouter(include_in_schema=False)
 
@@ -32,6 +37,10 @@ class ComparePage(Page):
     found: CompareOut | None
     labels: dict[str, str] = field(default_factory=dict)
     """Groups' names on pages."""
+    kept: list[Together] = field(default_factory=list)
+    """What they kept, property by property; none where that is not known of all."""
+    alone: dict[str, tuple[list[Pair], list[Pair]]] = field(default_factory=dict)
+    """By the id of the second entry: samples only in the first, and only in the second."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -43,6 +52,7 @@ def compare_page(
     settings: SettingsDep,
     storage: StorageDep,
     comparisons: ComparisonsDep,
+    desk: DeskDep,
     ids: Annotated[list[Annotated[str, Field(max_length=400)]], Query(max_length=100)] = [],  # noqa: B006 - read only
 ) -> Response:
     """Two to four entries of one suite."""
@@ -53,9 +63,40 @@ def compare_page(
     try:
         with database.read() as session:
             gathered = CompareService(session, settings).gather(wanted)
+            sides = _sides(session, gathered)
+            pools = {
+                each.submission.id: BoardPool.read(session, desk, each.submission.board_name)
+                for each in gathered.entries
+            }
     except (BadInput, NotFound) as error:
         page = ComparePage(site=site, asked=",".join(wanted), found=None, problems=list(error.problems))
         return answer(request, page, status_of(error))
     found = compare(gathered, comparisons, storage, settings)
     labels = {task.group: group_label(task.group) for task in gathered.suite.tasks}
-    return answer(request, ComparePage(site=site, asked=",".join(wanted), found=found, labels=labels))
+    page = ComparePage(
+        site=site,
+        asked=",".join(wanted),
+        found=found,
+        labels=labels,
+        kept=together(sides),
+        alone={pair.second: _alone(pair, pools) for pair in found.comparisons},
+    )
+    return answer(request, page)
+
+
+def _sides(session: Session, gathered: Gathered) -> list[tuple[str, str, Kept]]:
+    """What each entry kept; none where one does not know."""
+    sides = []
+    for entry in gathered.entries:
+        runs = RunRepository(session).of_submission(entry.submission.id)
+        kept = kept_of_results(run.result for run in runs if run.stage is Stage.SUBSET)
+        if kept is None:
+            return []
+        sides.append((entry.submission.id, entry.submission.method, kept))
+    return sides
+
+
+def _alone(pair: Comparison, pools: dict[str, BoardPool]) -> tuple[list[Pair], list[Pair]]:
+    if pair.overlap is None:
+        return [], []
+    return pairs_of(pools[pair.first], pair.overlap.first_uids), pairs_of(pools[pair.second], pair.overlap.second_uids)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from datacomp.messages import Binned, Counted, Kept, Stage, SubmissionOut, SubsetResult
 from datacomp_server.charts.kinds import Shares
@@ -67,6 +68,23 @@ class KeptView:
     dropped_pairs: list[Pair]
 
 
+@dataclass(frozen=True)
+class LabelledChart:
+    """One entry's chart of a property."""
+
+    label: str
+    address: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Together:
+    """A property of what several entries kept."""
+
+    table: BinTable
+    charts: tuple[LabelledChart, ...]
+
+
 def title_of(name: str) -> str:
     """What a property is called on pages."""
     return TITLES.get(name, name)
@@ -82,15 +100,15 @@ def bars_of(counted: Counted) -> Shares:
     return Shares(title_of(counted.name), tuple(counted.bins), tuple(counted.rows), (), ("whole pool", ""))
 
 
-def table_of(name: str, bins: Sequence[str], columns: dict[str, Sequence[int]]) -> BinTable:
-    """The same in figures: a column of counts and one of shares for each entry of `columns`."""
-    totals = [sum(column) for column in columns.values()]
+def figures(name: str, bins: Sequence[str], columns: Sequence[tuple[str, Sequence[int]]]) -> BinTable:
+    """The same in figures: a column of counts and one of shares for each of the named `columns`."""
+    totals = [sum(column) for _, column in columns]
     rows = []
     for place, label in enumerate(bins):
-        counts = tuple(column[place] for column in columns.values())
+        counts = tuple(column[place] for _, column in columns)
         shares = tuple(count / total if total else None for count, total in zip(counts, totals, strict=True))
         rows.append(BinRow(label, counts, shares))
-    heads = tuple(columns)
+    heads = tuple(head for head, _ in columns)
     return BinTable(name, title_of(name), heads, tuple(rows), _says(title_of(name), heads, rows))
 
 
@@ -106,9 +124,10 @@ def _says(title: str, heads: tuple[str, ...], rows: Sequence[BinRow]) -> str:
 
 def kept_view(kept: Kept, charts: str, query: str, pool: BoardPool | None) -> KeptView:
     """The context of `kept.html`; pairs are shown where this server has a copy of the `pool`."""
+    beside = [(each, [("kept", each.kept), ("whole pool", each.pool)]) for each in kept.binned]
     return KeptView(
         kept=kept,
-        tables=[table_of(each.name, each.bins, {"kept": each.kept, "whole pool": each.pool}) for each in kept.binned],
+        tables=[figures(each.name, each.bins, columns) for each, columns in beside],
         charts=charts,
         query=query,
         kept_pairs=pairs_of(pool, kept.kept_uids),
@@ -130,9 +149,33 @@ def pair_of(pool: BoardPool, sample: Sample) -> Pair:
 
 def kept_of_receipt(receipt: SubmissionOut) -> Kept | None:
     """What the newest finished stage `subset` says it kept; None where there is none, or an older worker did it."""
-    found = [result_of(run.result) for run in receipt.runs if run.stage is Stage.SUBSET]
+    return kept_of_results(run.result for run in receipt.runs if run.stage is Stage.SUBSET)
+
+
+def kept_of_results(raw: Iterable[dict[str, Any] | None]) -> Kept | None:
+    """The same of the stored results of the stage."""
+    found = [result_of(each) for each in raw]
     last = next((result for result in reversed(found) if isinstance(result, SubsetResult)), None)
     return last.kept if last is not None else None
+
+
+def together(sides: Sequence[tuple[str, str, Kept]]) -> list[Together]:
+    """Of some submissions (id, method, what was kept): every property that all of them know of in the same bins."""
+    found = []
+    for first in sides[0][2].binned if sides else ():
+        every = [next((each for each in kept.binned if each.name == first.name), None) for _, _, kept in sides]
+        known = [each for each in every if each is not None and (each.bins, each.pool) == (first.bins, first.pool)]
+        if len(known) < len(sides):
+            continue
+        columns: list[tuple[str, Sequence[int]]] = [("whole pool", first.pool)]
+        charts = []
+        for (submission, method, _), each in zip(sides, known, strict=True):
+            columns.append((method, each.kept))
+            own = figures(first.name, first.bins, [("kept", each.kept), ("whole pool", first.pool)])
+            address = f"/submissions/{submission}/charts/kept/{first.name}"
+            charts.append(LabelledChart(method, address, f"{method}. {own.says}"))
+        found.append(Together(figures(first.name, first.bins, columns), tuple(charts)))
+    return found
 
 
 def summary(kept: Kept) -> str:

@@ -18,7 +18,7 @@ from datacomp_server.boards.service import BoardService
 from datacomp_server.dependencies import DatabaseDep
 from datacomp_server.errors import status_of
 from datacomp_server.pages.contexts import Page
-from datacomp_server.pages.kept import BinTable, KeptView, Pair, kept_view, pairs_of, summary, table_of
+from datacomp_server.pages.kept import BinTable, KeptView, Pair, figures, kept_view, pairs_of, summary
 from datacomp_server.pages.web import PageViewer, answer, site_for
 from datacomp_server.pools.endpoints import BoardPoolDep
 from datacomp_server.pools.service import BoardPool
@@ -79,7 +79,7 @@ def pool_page(
         board=pool.board,
         boards=boards,
         pool=known,
-        tables=[table_of(each.name, each.bins, {"whole pool": each.rows}) for each in known.counted],
+        tables=[figures(each.name, each.bins, [("whole pool", each.rows)]) for each in known.counted],
         pairs=pairs_of(pool, pool.drawn(), PAIRS),
         examples=_examples(pool.board.name, known),
         expression=expression,

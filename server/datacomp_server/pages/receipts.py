@@ -13,13 +13,14 @@ from starlette.responses import Response
 from datacomp.messages import SubmissionOut
 from datacomp.problems import Problem
 from datacomp_server.accounts.service import Viewer
-from datacomp_server.dependencies import DatabaseDep, SettingsDep, StorageDep, SubmissionServiceDep
+from datacomp_server.dependencies import DatabaseDep, SettingsDep, StorageDep, SubmissionServiceDep, get_database
 from datacomp_server.errors import Conflict
 from datacomp_server.pages.contexts import ManifestPage, ReceiptPage
 from datacomp_server.pages.kept import kept_of_receipt
 from datacomp_server.pages.receipt import build_receipt
 from datacomp_server.pages.web import PageViewer, SmallForm, answer, check_csrf, go, site_for
-from datacomp_server.pools.endpoints import board_pool
+from datacomp_server.pools.endpoints import get_desk
+from datacomp_server.pools.service import BoardPool
 from datacomp_server.submissions.service import SubmissionService
 
 router = APIRouter(include_in_schema=False)
@@ -107,7 +108,10 @@ def _page(
     request: Request, viewer: Viewer | None, receipt: SubmissionOut, problems: tuple[Problem, ...] = ()
 ) -> ReceiptPage:
     may_change = viewer is not None and (viewer.organiser or _is_own(viewer, receipt))
-    pool = board_pool(request, receipt.board) if kept_of_receipt(receipt) is not None else None
+    pool = None
+    if kept_of_receipt(receipt) is not None:
+        with get_database(request).read() as session:
+            pool = BoardPool.read(session, get_desk(request), receipt.board)
     return build_receipt(site_for(request, viewer), receipt, may_change=may_change, problems=list(problems), pool=pool)
 
 

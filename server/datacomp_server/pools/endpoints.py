@@ -7,23 +7,26 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from datacomp.messages import PoolOut, PreviewIn, PreviewOut
-from datacomp_server.dependencies import get_database
+from datacomp_server.dependencies import DatabaseDep
 from datacomp_server.errors import refusals
 from datacomp_server.pools.service import BoardPool, Desk
 
 router = APIRouter(prefix="/api/boards", tags=["boards"])
 
 
-def board_pool(request: Request, name: str) -> BoardPool:
-    """The pool of a board. Its transaction ends here: figures may take a while."""
+def get_desk(request: Request) -> Desk:
+    """What the application keeps of pools."""
     desk: Desk = request.app.state.desk
-    with get_database(request).read() as session:
+    return desk
+
+
+DeskDep = Annotated[Desk, Depends(get_desk)]
+
+
+def get_board_pool(name: str, database: DatabaseDep, desk: DeskDep) -> BoardPool:
+    """The pool of the board that the address names. The transaction ends here: figures may take a while."""
+    with database.read() as session:
         return BoardPool.read(session, desk, name)
-
-
-def get_board_pool(name: str, request: Request) -> BoardPool:
-    """The pool of the board that the address names."""
-    return board_pool(request, name)
 
 
 BoardPoolDep = Annotated[BoardPool, Depends(get_board_pool)]
