@@ -15,11 +15,13 @@ import pytest
 from e2e_place import Place, running_place
 from faults import HANDED_OVER_SECONDS, SEED, share
 from invariants import check_invariants
+from quick_platform import states
 
 from datacomp.pool import Pool
 from datacomp.problems import DatacompError
 from datacomp.uids import write_subset
 from datacomp_server.database import Database
+from datacomp_server.submissions.states import FINAL
 
 pytestmark = pytest.mark.faults
 COUNT = share(10, least=5)
@@ -64,11 +66,8 @@ def kill_one(place: Place, rng: random.Random, killed: Counter[str]) -> None:
         return  # it ended by itself, or everything is being started
 
 
-def all_final(place: Place, ids: list[str]) -> bool:
-    try:
-        return all(place.client.submission(submission).final for submission in ids)
-    except DatacompError:
-        return False
+def all_final(database: Database, ids: list[str]) -> bool:
+    return FINAL.issuperset(states(database, ids))
 
 
 @pytest.mark.timeout(3600)
@@ -76,18 +75,19 @@ def test_random_kills_lose_nothing_and_count_nothing_twice(place: Place, summary
     rng = random.Random(SEED)
     killed: Counter[str] = Counter()
     ids = [submit(place, number) for number in range(SUBMISSIONS)]
-    while killed.total() < COUNT and not all_final(place, ids):
+    database = Database(f"sqlite:///{place.platform.data_dir / 'datacomp.sqlite3'}")
+    while killed.total() < COUNT and not all_final(database, ids):
         time.sleep(rng.uniform(0.2, 3.0))
         kill_one(place, rng, killed)
+        print(f"{killed.total()} kills, {Counter(states(database, ids))}", flush=True)
     quiet = time.monotonic()
-    while not all_final(place, ids):
+    while not all_final(database, ids):
         assert time.monotonic() - quiet < HANDED_OVER_SECONDS * 2, "a run was neither finished nor handed over"
         time.sleep(0.5)
     for submission in ids:
         receipt = place.client.submission(submission)
         # Too many kills of one run end it as our fault, with the quota given back; nothing is left hanging.
         assert receipt.state == "scored" or (receipt.state == "failed" and receipt.quota_refunded), receipt
-    database = Database(f"sqlite:///{place.platform.data_dir / 'datacomp.sqlite3'}")
     found = check_invariants(database)
     database.close()
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(killed.items()))

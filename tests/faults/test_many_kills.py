@@ -28,9 +28,8 @@ from datacomp_server.submissions.states import FINAL
 pytestmark = pytest.mark.faults
 UNDER_WAY = 4
 """Submissions under way while processes are killed."""
-PACE, LONGEST = 0.5, 6.0
-"""At most so much of the time that a server takes to start, and so many seconds, lie between two kills. When they come
-faster, on a machine that is busy, everything is always being started and nothing is killed at its work."""
+PACE = (0.2, 1.8)
+"""Seconds between two kills, at least and at most: what is killed had time to get to work."""
 TOLD_EVERY = 20
 
 
@@ -105,7 +104,7 @@ def test_random_kills_lose_nothing_and_count_nothing_twice(site: Any, summary: C
     feed = Feed(site)
     feed.start()
     while killed.total() < COUNT:
-        time.sleep(rng.uniform(0, min(PACE * site.platform.start_seconds, LONGEST)))
+        time.sleep(rng.uniform(*PACE))
         if kill_something(site, rng, killed) and killed.total() % TOLD_EVERY == 0:
             tell(site, killed, feed.ids, time.monotonic() - began)
     last = time.monotonic()

@@ -10,8 +10,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,11 +24,11 @@ import psutil
 import sqlalchemy as sa
 from mini_suite import SUITE
 from own_servers import OwnPostgres, OwnRedis, free_port
+from quick_start import Forked, Starter
 from server_site import write_boards
 from small_pool import SmallPool
 
 from datacomp.client import Client
-from datacomp.lifeline import PARENT
 from datacomp.messages import SubmissionOut
 from datacomp.pool import Pool, ingest
 from datacomp.problems import DatacompError
@@ -62,25 +60,27 @@ class Kept:
     """A process that is started again when it dies."""
 
     name: str
-    command: list[str]
+    words: list[str]
     environment: dict[str, str]
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    starter: Starter
+    process: Forked = field(init=False)
     deaths: int = 0
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self.process = Forked(self.starter.start(self.words, self.environment, self.log))
+
+    def start_again(self) -> None:
+        self.process.close()
+        self.deaths += 1
+        self.start()
 
     @property
     def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.process.running
 
     @property
     def pid(self) -> int:
-        assert self.process is not None
         return self.process.pid
 
 
@@ -97,8 +97,6 @@ class QuickPlatform:
     settings: dict[str, str] = field(default_factory=dict)
     """Further environment of all processes."""
     kept: list[Kept] = field(default_factory=list)
-    start_seconds: float = 0.0
-    """How long the last server took to come up: how fast the machine is just now."""
 
     def __enter__(self) -> Self:
         make_pool(self.data_dir)
@@ -106,18 +104,16 @@ class QuickPlatform:
         self.ports = [free_port() for _ in range(self.servers)]
         self._stopping = threading.Event()
         (self.data_dir / "logs").mkdir()
-        python = [sys.executable, "-m", "datacomp"]
+        self._starter = Starter()
         for number, port in enumerate(self.ports):
-            began = time.monotonic()
-            self._add(f"server-{number}", [*python, "server", "--port", str(port)])
+            self._add(f"server-{number}", ["-m", "datacomp", "server", "--port", str(port)])
             self._wait_until_ready(port)
-            self.start_seconds = time.monotonic() - began
         for number in range(self.dispatchers):
-            self._add(f"dispatcher-{number}", [*python, "dispatcher"])
+            self._add(f"dispatcher-{number}", ["-m", "datacomp", "dispatcher"])
         script = str(Path(__file__).parent / "quick_worker.py")
         for number in range(self.workers):
             server = {"DATACOMP_SERVER_URL": self.urls[number % self.servers]}
-            self._add(f"worker-{number}", [sys.executable, script, f"quick-{number}", "cpu"], server)
+            self._add(f"worker-{number}", [script, f"quick-{number}", "cpu"], server)
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
         token = Client(self.urls[0]).register("grace", "correct horse battery").token
@@ -130,9 +126,9 @@ class QuickPlatform:
         self._stopping.set()
         self._keeper.join()
         for kept in self.kept:
-            if kept.process is not None:
-                kept.process.kill()
-                kept.process.wait()
+            kept.process.kill()
+            kept.process.close()
+        self._starter.end()
 
     @property
     def urls(self) -> list[str]:
@@ -159,7 +155,6 @@ class QuickPlatform:
             "DATACOMP_MAX_ATTEMPTS": "1000",
             "DATACOMP_HELLO_SECONDS": "1",
             "DATACOMP_RATE_LIMITS": "false",
-            PARENT: str(os.getpid()),
             **self.settings,
         }
 
@@ -192,12 +187,14 @@ class QuickPlatform:
 
     def kill(self, kind: str, rng: random.Random) -> bool:
         """kill -9 of one process of a kind, or of a training child; False if none of the kind is alive."""
-        processes = self.training_children() if kind == "training" else self._alive(kind)
-        if not processes:
+        alive: list[psutil.Process | Forked] = [kept.process for kept in self.of(kind) if kept.running]
+        if kind == "training":
+            alive = [*self.training_children()]
+        if not alive:
             return False
         try:
-            rng.choice(processes).kill()
-        except psutil.Error:  # it ended by itself meanwhile
+            rng.choice(alive).kill()
+        except (psutil.Error, OSError):  # it ended by itself meanwhile
             return False
         return True
 
@@ -229,17 +226,9 @@ class QuickPlatform:
     def log(self, name: str) -> str:
         return (self.data_dir / "logs" / f"{name}.log").read_text(errors="replace")
 
-    def _alive(self, kind: str) -> list[psutil.Process]:
-        found = []
-        for kept in self.of(kind):
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(kept.pid)
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
-
-    def _add(self, name: str, command: list[str], more: dict[str, str] | None = None) -> None:
-        kept = Kept(name, command, self.environment() | (more or {}), self.data_dir / "logs" / f"{name}.log")
+    def _add(self, name: str, words: list[str], more: dict[str, str] | None = None) -> None:
+        log = self.data_dir / "logs" / f"{name}.log"
+        kept = Kept(name, words, self.environment() | (more or {}), log, self._starter)
         kept.start()
         self.kept.append(kept)
 
@@ -247,8 +236,7 @@ class QuickPlatform:
         while not self._stopping.wait(0.1):
             for kept in self.kept:
                 if not kept.running:
-                    kept.deaths += 1
-                    kept.start()
+                    kept.start_again()
 
     def _wait_until_ready(self, port: int) -> None:
         deadline = time.monotonic() + START_SECONDS
