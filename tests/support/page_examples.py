@@ -265,7 +265,8 @@ def queue() -> QueueOut:
 
     cpu = [
         line("first", RunState.RUNNING, None),
-        line("second", RunState.QUEUED, 1, note="position 1 of 1 in queue cpu"),
+        line("second", RunState.QUEUED, 1, note="position 1 of 2 in queue cpu", starts_p50=NOW, starts_p90=NOW),
+        line("third", RunState.QUEUED, 2, starts_p50=NOW + timedelta(minutes=3), starts_p90=NOW + timedelta(hours=2)),
     ]
     gpu = [line("third", RunState.QUEUED, 1, note="no worker serves queue gpu", rehearsal=True)]
     return QueueOut(

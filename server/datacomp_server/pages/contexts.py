@@ -6,7 +6,7 @@ A context holds values as they are (numbers, times, messages); how they are writ
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from datacomp.messages import (
@@ -328,6 +328,12 @@ class AccountPage(Page):
     """What a new token may be made for."""
     new_token: str | None = None
     problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def next_day(self) -> datetime:
+        """When today's allowances are new."""
+        today = self.site.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return today + timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,14 @@ from sqlalchemy.orm import Session, aliased
 
 from datacomp.messages import RunState, Stage, SubmissionKind
 from datacomp_server.database import hold_lock, is_postgresql
+from datacomp_server.runs.forecast import Work
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Turn, Worker
 from datacomp_server.runs.scheduling import Candidate, Load
 from datacomp_server.submissions.models import Submission
+from datacomp_server.submissions.states import SCORED
 
+LATEST = 100
+"""Submissions of a board that tell how long runs take."""
 PARTY = Submission.party
 RUNS_CODE = sa.and_(Run.stage == Stage.FILTER, Submission.kind == SubmissionKind.CODE)
 """Whose turn it is: parties are served in turn, whatever number of submissions each has."""
@@ -85,7 +89,7 @@ class RunRepository:
         that run participants' code."""
         query = (
             select(Run.id, Run.submission_id, Run.stage, Run.queue, Run.queued_at, PARTY)
-            .add_columns(Submission.priority)
+            .add_columns(Submission.priority, Submission.board_name, Submission.rehearsal)
             .join(Submission, Run.submission_id == Submission.id)
             .where(Run.state == RunState.QUEUED, Run.queue.in_(queues), ~_twin_exists(RunState.RUNNING))
         )
@@ -153,6 +157,36 @@ class RunRepository:
             .order_by(Run.queued_at)
         )
         return [(run, submission) for run, submission in self.session.execute(query)]
+
+    # --- how long things take
+
+    def busy(self) -> dict[str, tuple[Work, datetime]]:
+        """What each worker is at, and since when."""
+        query = (
+            select(Run.worker, Run.started_at, Submission.board_name, Run.stage, Submission.rehearsal)
+            .join(Submission, Run.submission_id == Submission.id)
+            .where(Run.state == RunState.RUNNING, Run.worker.is_not(None), Run.started_at.is_not(None))
+        )
+        return {worker: (Work(*work), since) for worker, since, *work in self.session.execute(query)}
+
+    def durations(self, board: str) -> dict[Work, list[float]]:
+        """Seconds that runs of a board's latest scored submissions took; those taken over from equal work took none."""
+        latest = (
+            select(Submission.id)
+            .where(Submission.board_name == board, Submission.state == SCORED)
+            .order_by(Submission.created_at.desc())
+            .limit(LATEST)
+        )
+        query = (
+            select(Run.stage, Submission.rehearsal, Run.started_at, Run.finished_at)
+            .join(Submission, Run.submission_id == Submission.id)
+            .where(Run.submission_id.in_(latest), Run.state == RunState.DONE, Run.reused_from.is_(None))
+        )
+        found: dict[Work, list[float]] = {}
+        for stage, rehearsal, started, finished in self.session.execute(query):
+            if started is not None and finished is not None:
+                found.setdefault(Work(board, stage, rehearsal), []).append((finished - started).total_seconds())
+        return found
 
     # --- outbox
 

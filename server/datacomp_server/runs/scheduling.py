@@ -32,6 +32,8 @@ class Candidate:
     queued_at: datetime
     party: str
     priority: int
+    board: str = ""
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True)

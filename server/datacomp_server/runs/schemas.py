@@ -26,6 +26,10 @@ class QueueRun(Message):
     worker: str | None
     note: str
     """For queued runs: position, or `no worker serves queue gpu`."""
+    starts_p50: datetime | None = None
+    """Half of such waits end by then; None where nothing of the kind was done before."""
+    starts_p90: datetime | None = None
+    """Nine tenths do."""
 
 
 class QueueLane(Message):
