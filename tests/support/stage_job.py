@@ -1,7 +1,7 @@
 """A job and its context for tests that call a stage directly."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datacomp.digests import digest_bytes
@@ -69,3 +69,11 @@ def stage_context(
         facts={result.stage: result.model_dump(mode="json") for result in before},
     )
     return StageContext(job, workspace, directory / "scratch", pool_dir, suite_dir, inputs, None, notes or Notes())
+
+
+def dataset_context(stage: Stage, directory: Path, upload: Path, **board: object) -> StageContext:
+    """The same for a dataset that was handed in."""
+    context = stage_context(stage, directory, {"upload": upload}, **board)
+    named = context.job.upload.model_copy(update={"name": upload.name})
+    job = context.job.model_copy(update={"kind": SubmissionKind.DATASET, "upload": named})
+    return replace(context, job=job)

@@ -10,11 +10,11 @@ import pytest
 from gallery import SVG, bomb, gallery, picture
 from small_pool import SmallPool
 from small_suite import write_task
-from stage_job import stage_context
+from stage_job import dataset_context as job
 
 from datacomp.byod import check_dataset, rows_of
 from datacomp.digests import digest_file
-from datacomp.messages import DATASET_FILE, SUBSET_FILE, ByodSetting, Stage, SubmissionKind
+from datacomp.messages import DATASET_FILE, SUBSET_FILE, ByodSetting, Stage
 from datacomp.pool import Pool, ingest
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.suite import load_suite
@@ -36,12 +36,6 @@ SUITE = {
          "chance": 0.5, "size": 2},
     ],
 }  # fmt: skip
-
-
-def job(stage, directory, upload, **board):
-    context = stage_context(stage, directory, {"upload": upload}, **board)
-    named = context.job.upload.model_copy(update={"name": upload.name})
-    return replace(context, job=context.job.model_copy(update={"kind": SubmissionKind.DATASET, "upload": named}))
 
 
 def dataset(made, uids):

@@ -88,6 +88,9 @@ class FetchSettings(BaseSettings):
     retries: int = Field(2, ge=0)
     host_connections: int = Field(8, ge=1)
     host_interval: float = Field(0.0, ge=0)
+    tar_seconds: float = Field(3600, gt=0)
+    tar_bytes: int = Field(20_000_000_000, ge=1)
+    """Of one webdataset tar that a dataset names."""
     dataset_bytes: int = Field(200_000_000_000, ge=1)
     """Bytes of one dataset's images."""
     spare_bytes: int = Field(1 << 30, ge=0)

@@ -27,7 +27,7 @@ from datacomp.reshard.space import writing
 from datacomp.reshard.virtual import VIRTUAL_LAYOUT, from_pool
 from datacomp.uids import UID_DTYPE, Uids, halves, unknown_problem, write_subset
 from datacomp_worker.shard_cache import ShardCache
-from datacomp_worker.shards import SubsetShards, open_shards, subset_shards
+from datacomp_worker.shards import SubsetShards, mixture_digest, open_shards, subset_shards
 
 SHARD_SIZE = 10_000
 """Samples per tar, as the original's resharder has it."""
@@ -36,7 +36,18 @@ Report = Callable[[int, int], None]
 """Told samples written (or tars looked at) and how many there are in all; may raise to stop the work."""
 Kind = Literal["virtual", "tars"]
 
-__all__ = ["Kind", "Selection", "SubsetShards", "materialise", "open_shards", "reshard", "select", "virtual"]
+__all__ = [
+    "Kind",
+    "Mixed",
+    "Part",
+    "Selection",
+    "SubsetShards",
+    "materialise",
+    "open_shards",
+    "reshard",
+    "select",
+    "virtual",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,28 @@ class Selection:
         sha = hashlib.sha256()
         sha.update(np.ascontiguousarray(self.uids.astype(UID_DTYPE, copy=False)).view(np.uint8).data)
         return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is selected of one source."""
+
+    name: str
+    selection: Selection
+    weight: float
+    """How often one of its samples is drawn, against a sample of a source of weight 1."""
+
+
+@dataclass(frozen=True)
+class Mixed(Selection):
+    """A selection whose samples are drawn from several sources, by weight."""
+
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Of the sources' digests and weights, in order."""
+        return mixture_digest([(part.selection.digest, part.weight) for part in self.parts])
 
 
 def select(pool: Pool, uids: Uids, *, limit: int | None = None) -> Selection:

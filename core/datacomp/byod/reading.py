@@ -1,8 +1,9 @@
 """Reading datasets: Parquet, CSV or JSONL with a row for each image.
 
-url       where the image is         } or `uid`: a sample of the board's pool
-caption   its text (`text` does too) }
+url       where the image is         } or `uid`: a sample of the board's pool;
+caption   its text (`text` does too) } or `tar`: where a webdataset tar of images and captions is
 weight    optional: how often the row is seen, relative to 1 (0 < weight <= 100)
+source    optional: a name; then `weight` is the source's, the same in all of its rows, and samples are drawn by it
 license   optional (`licence` does too): counted in the manifest
 unsafe    optional (`nsfw` does too): rows where it is true are left out
 
@@ -25,13 +26,15 @@ from datacomp.problems import BadInput
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 OTHER_NAMES = {"text": "caption", "licence": "license", "nsfw": "unsafe"}
-COLUMNS = ("url", "caption", "uid", "weight", "license", "unsafe")
+COLUMNS = ("url", "caption", "uid", "tar", "weight", "source", "license", "unsafe")
 MOST_ROWS = 12_800_000
 LONGEST_CAPTION = 10_000
 """Characters. Models read the first few hundred."""
 LONGEST_URL = 4096
 LONGEST_LINE = 1 << 23
 MOST_WEIGHT = 100.0
+MOST_SOURCES = 100
+LONGEST_SOURCE = 100
 BATCH = 1 << 13
 _UID = re.compile(r"[0-9a-fA-F]{32}").fullmatch
 _URL = re.compile(r"https?://[^\s/]", re.IGNORECASE).match
@@ -51,6 +54,9 @@ class Row:
     uid: str = ""
     weight: float = 1.0
     license: str = ""
+    tar: str = ""
+    source: str | None = None
+    """None where the file names no sources."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def check_dataset(path: Path, most_rows: int = MOST_ROWS) -> Shape:
     shape = shape_of(path, most_rows)
     if not shape.good:
         causes = ", ".join(f"{cause} {count:,}" for cause, count in shape.causes.items())
-        hint = "every row needs url and caption, or uid"
+        hint = "every row needs url and caption, or uid, or tar"
         raise BadInput.of(
             "dataset-no-rows", f"no row of {shape.rows:,} can be used: {causes or 'none'}", path.name, hint
         )
@@ -89,7 +95,7 @@ def shape_of(path: Path, most_rows: int = MOST_ROWS) -> Shape:
         if row.cause:
             causes[row.cause] += 1
         else:
-            seen.add(hash((row.url, row.uid)))
+            seen.add(hash((row.url, row.uid, row.tar)))
     return Shape(rows, rows - causes.total(), len(seen), dict(causes.most_common()))
 
 
@@ -101,30 +107,49 @@ def rows_of(path: Path) -> Iterator[Row]:
     if path.suffix.lower() not in readers:
         hint = f"name the file {', '.join(SUFFIXES)}"
         raise BadInput.of("dataset-format", f"{path.suffix or 'no ending'} is no kind of dataset", path.name, hint)
+    weights: dict[str, float] = {}
     for number, found in enumerate(readers[path.suffix.lower()](path)):
-        yield _row(number, found)
+        yield _of_its_source(_row(number, found), weights)
+
+
+def _of_its_source(row: Row, weights: dict[str, float]) -> Row:
+    """The row, unless its source is one too many, or had another weight before."""
+    if row.cause or row.source is None:
+        return row
+    if row.source not in weights and len(weights) == MOST_SOURCES:
+        return Row(row.number, "source-too-many")
+    return row if weights.setdefault(row.source, row.weight) == row.weight else Row(row.number, "source-weight")
 
 
 def _row(number: int, found: dict[str, Any] | None) -> Row:
     if found is None:
         return Row(number, "row-unreadable")
-    uid, url = _text(found.get("uid")), _text(found.get("url"))
+    uid, tar, url = (_text(found.get(name)) for name in ("uid", "tar", "url"))
+    address = "" if uid else tar or url
     weight = _weight(found.get("weight"))
-    caption = _CONTROL.sub(" ", _text(found.get("caption"))).strip()
+    caption = plain_caption(_text(found.get("caption")))
+    source = _CONTROL.sub(" ", _text(found["source"])).strip() if "source" in found else None
     problems = (
         ("unsafe", _text(found.get("unsafe")).lower() in _TRUE),
         ("weight-invalid", weight is None),
         ("uid-invalid", bool(uid) and _UID(uid) is None),
-        ("url-missing", not uid and not url),
-        ("url-invalid", not uid and bool(url) and (_URL(url) is None or len(url) > LONGEST_URL)),
-        ("caption-missing", not uid and not caption),
+        ("url-missing", not uid and not address),
+        ("url-invalid", bool(address) and (_URL(address) is None or len(address) > LONGEST_URL)),
+        ("caption-missing", not uid and not tar and not caption),
+        ("source-invalid", source is not None and len(source) > LONGEST_SOURCE),
         ("caption-too-long", len(caption) > LONGEST_CAPTION),
     )
     cause = next((cause for cause, there in problems if there), None)
     if cause:
         return Row(number, cause)
     license_ = _CONTROL.sub(" ", _text(found.get("license")))[:100].strip()
-    return Row(number, None, "" if uid else url, caption, uid.lower(), weight or 1.0, license_)
+    tar, url = "" if uid else tar, "" if uid or tar else url
+    return Row(number, None, url, caption, uid.lower(), weight or 1.0, license_, tar, source)
+
+
+def plain_caption(text: str) -> str:
+    """A caption without control characters."""
+    return _CONTROL.sub(" ", text).strip()
 
 
 def _text(value: Any) -> str:
@@ -152,8 +177,8 @@ def _known(names: list[str], path: Path) -> dict[str, str]:
         plain = name.strip().lower()
         found.setdefault(OTHER_NAMES.get(plain, plain), name)
     known = {ours: name for ours, name in found.items() if ours in COLUMNS}
-    if "uid" not in known and not {"url", "caption"} <= known.keys():
-        hint = "name the columns url and caption (or uid); weight, license and unsafe are optional"
+    if not known.keys() & {"uid", "tar"} and not {"url", "caption"} <= known.keys():
+        hint = "name the columns url and caption (or uid, or tar); weight, source, license and unsafe are optional"
         message = f"the file has the columns {', '.join(map(str, names))[:300] or 'none'}"
         raise BadInput.of("dataset-columns", message, path.name, hint)
     return known
@@ -216,4 +241,7 @@ def _jsonl(path: Path) -> Iterator[dict[str, Any] | None]:
                 continue
             known = known or _known(list(found), path)
             plain = {key.strip().lower(): value for key, value in found.items()}
-            yield {OTHER_NAMES.get(key, key): value for key, value in plain.items()}
+            named = {OTHER_NAMES.get(key, key): value for key, value in plain.items()}
+            # The first line says whether the file names sources, so that weights mean one thing in all of it.
+            source = {"source": named.pop("source", None)}
+            yield named | source if "source" in known else named

@@ -147,12 +147,23 @@ class ValidateResult(Message):
     """For code: the docstring of the module, which is the public description of the method."""
 
 
+class SourceShare(Message):
+    """A source of a dataset."""
+
+    name: str
+    weight: float
+    """How often one of its samples is drawn, against a sample of a source of weight 1."""
+    samples: int
+    digest: Digest | None = None
+    """Of its sorted uids, once it is settled what is trained on."""
+
+
 class FetchResult(Message):
     """What a dataset came to once its images were fetched."""
 
     stage: Literal[Stage.FETCH] = Stage.FETCH
     rows: int
-    """Of the file."""
+    """Of the file; of tars that it names the samples in them."""
     samples: int
     """Different pairs of image and caption."""
     from_pool: int
@@ -169,6 +180,8 @@ class FetchResult(Message):
     """Of the pool that the samples make."""
     bytes: int
     seconds: float
+    sources: list[SourceShare] = Field(default_factory=list)
+    """Where the file names sources. Without, weights are repeats in the subset."""
 
 
 class DecontaminateResult(Message):
@@ -228,7 +241,10 @@ class SubsetResult(Message):
     shards: int
     """0 where the site holds no images: then all samples count, and the host that trains drops what it lacks."""
     subset_digest: Digest
-    """Digest of the sorted uid array that is trained on (little-endian u8,u8 bytes)."""
+    """Digest of the sorted uid array that is trained on (little-endian u8,u8 bytes); with several sources, of theirs
+    and their weights."""
+    sources: list[SourceShare] = Field(default_factory=list)
+    """Of which samples are drawn by weight, where a dataset has several."""
     pool_digest: Digest | None = None
     """Of the pool that it was taken from."""
     near_evaluation: int | None = None

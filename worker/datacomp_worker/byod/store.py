@@ -27,6 +27,8 @@ from datacomp_worker.byod.descriptors import FEATURE, Half, descriptor, stacked
 
 SHARD_SAMPLES = 10_000
 DATASETS = "datasets"
+SOURCE = "source"
+"""Metadata column of datasets that name sources."""
 PLAIN = Extras(language=False)
 
 
@@ -44,6 +46,8 @@ class Picture:
     weight: float
     license: str
     extension: str = "jpg"
+    source: str | None = None
+    """None where the file names no sources."""
 
 
 def uid_of(sha256: str, caption: str) -> str:
@@ -109,6 +113,8 @@ class DatasetWriter:
             "weight": pa.array([row.weight for row in rows], pa.float32()),
             "license": [row.license for row in rows],
         }
+        if any(row.source is not None for row in rows):
+            columns[SOURCE] = [row.source or "" for row in rows]
         pq.write_table(pa.table(columns), stem.with_suffix(".parquet"))
         np.savez(stem.with_suffix(".npz"), allow_pickle=False, **{FEATURE: stacked(self.descriptors)})
         self._tar, self.rows, self.descriptors, self.shards = None, [], [], self.shards + 1

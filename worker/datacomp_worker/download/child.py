@@ -31,7 +31,23 @@ def main(request_file: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    download(request)
+    if request["options"]["url_list"]:
+        download(request)
+    if request["archives"]:
+        download_archives(request)
+
+
+def download_archives(request: dict[str, Any]) -> None:
+    """Fetch webdataset tars."""
+    from datacomp_worker.download.archives import FOLDER, Archives, fetch_archives
+    from datacomp_worker.download.engine import GuardedResizer, forbidden_by
+    from datacomp_worker.download.limits import Limits
+
+    options = request["options"]
+    limits = GuardedResizer.limits = Limits.of(request["limits"])
+    resize = GuardedResizer(options["image_size"], options["resize_mode"], options["resize_only_if_bigger"])
+    folder = Path(options["output_folder"]) / FOLDER
+    fetch_archives(Archives(**request["archives"]), limits, folder, resize, forbidden_by(limits))
 
 
 def download(request: dict[str, Any]) -> None:

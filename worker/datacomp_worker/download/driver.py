@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from datacomp.lifeline import PARENT
 from datacomp.problems import PlatformFault
+from datacomp_worker.download.archives import FOLDER, Archives
 from datacomp_worker.download.box import MEMORY, Boxing, boxed, use_box
 from datacomp_worker.download.limits import Limits
 
@@ -83,7 +84,15 @@ class Space:
 
 
 def _size(folder: Path) -> int:
-    return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
+    found = (entry for part in (folder, folder / FOLDER) if part.is_dir() for entry in os.scandir(part))
+    return sum(_bytes(entry) for entry in found)
+
+
+def _bytes(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size if entry.is_file() else 0
+    except FileNotFoundError:  # it is gone by now
+        return 0
 
 
 def require_img2dataset() -> None:
@@ -94,7 +103,7 @@ def require_img2dataset() -> None:
 
 
 def run_download(
-    urls: Path,
+    urls: Path | None,
     folder: Path,
     options: Options,
     limits: Limits,
@@ -104,8 +113,10 @@ def run_download(
     report: Report,
     boxing: Boxing = "auto",
     memory: int = MEMORY,
+    archives: Archives | None = None,
 ) -> None:
-    """Download the images of parquet files `urls` (a file or a folder of them) into tars in `folder`.
+    """Download the images of parquet files `urls` (a file or a folder of them) into tars in `folder`, and the tars
+    that `archives` names.
 
     Shards that are complete there are kept, so that the same call goes on where one was interrupted. `PlatformFault`
     when the process fails, the disk does not do, or the box is required and cannot be had. Ray and Spark have
@@ -115,12 +126,16 @@ def run_download(
     folder.mkdir(parents=True, exist_ok=True)
     workdir.mkdir(parents=True, exist_ok=True)
     space.check(folder)
-    urls, folder, workdir = urls.absolute(), folder.absolute(), workdir.absolute()
-    request = {"limits": limits.to_json(), "options": _arguments(urls, folder, options)}
+    urls, folder, workdir = urls and urls.absolute(), folder.absolute(), workdir.absolute()
+    request = {
+        "limits": limits.to_json(),
+        "options": _arguments(urls, folder, options),
+        "archives": asdict(archives) if archives else None,
+    }
     (workdir / REQUEST_FILE).write_text(json.dumps(request, indent=1))
     command, environment = [sys.executable, "-m", CHILD, str(workdir / REQUEST_FILE)], _environment(limits)
     if options.distributor == "multiprocessing" and use_box(boxing):
-        read = [urls, workdir]
+        read = [urls, workdir] if urls else [workdir]
         command = boxed(command, environment, read=read, write=[folder], memory=memory, file_bytes=space.most)
     else:
         environment[PARENT] = str(os.getpid())
@@ -158,10 +173,10 @@ def _environment(limits: Limits) -> dict[str, str]:
     }
 
 
-def _arguments(urls: Path, folder: Path, options: Options) -> dict[str, object]:
+def _arguments(urls: Path | None, folder: Path, options: Options) -> dict[str, object]:
     hashed = ["sha256", "sha256"] if options.check_hash else None
     return {
-        "url_list": str(urls),
+        "url_list": str(urls) if urls else None,
         "output_folder": str(folder),
         "image_size": options.image_size,
         "resize_mode": options.resize_mode,
@@ -199,7 +214,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, space: Space, report:
 
 def rows_done(folder: Path) -> int:
     """Rows of the shards that are complete."""
-    return sum(count for count, _ in _statistics(folder))
+    return sum(count for part in (folder, folder / FOLDER) for count, _ in _statistics(part))
 
 
 def _statistics(folder: Path) -> Iterator[tuple[int, int]]:

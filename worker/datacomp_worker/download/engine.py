@@ -7,6 +7,7 @@ Ray and on Spark alike.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from email.message import Message
 from typing import Any
 
@@ -63,14 +64,18 @@ class GuardedResizer(Resizer):  # type: ignore[misc]
 def _download(network: Network, row: Row) -> tuple[int, io.BytesIO | None, str | None]:
     """What img2dataset's own function of this kind gives: key, bytes, why there are none."""
     key, url = row
-    limits = network.limits
+    try:
+        return key, io.BytesIO(network.fetch(url or "", forbidden_by(network.limits))), None
+    except Refusal as refusal:
+        return key, None, str(refusal)
+
+
+def forbidden_by(limits: Limits) -> Callable[[Message], bool]:
+    """Whether an answer's headers forbid the use, as img2dataset reads them."""
 
     def forbidden(headers: Message) -> bool:
         if not limits.directives:
             return False
         return bool(plain.is_disallowed(headers, limits.user_agent, set(limits.directives)))
 
-    try:
-        return key, io.BytesIO(network.fetch(url or "", forbidden)), None
-    except Refusal as refusal:
-        return key, None, str(refusal)
+    return forbidden

@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import Message
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -55,16 +56,28 @@ class Network:
     def fetch(self, url: str, forbidden: Callable[[Message], bool] = lambda headers: False) -> bytes:
         """The body behind an address; tried again where that may help. `Refusal` says why there is none, for instance
         that its headers are `forbidden`."""
+        body = io.BytesIO()
+        self._fetch(url, forbidden, body)
+        return body.getvalue()
+
+    def fetch_file(self, url: str, path: Path, forbidden: Callable[[Message], bool] = lambda headers: False) -> None:
+        """The same into a file."""
+        with path.open("wb") as body:
+            self._fetch(url, forbidden, body)
+
+    def _fetch(self, url: str, forbidden: Callable[[Message], bool], body: IO[bytes]) -> None:
         for left in reversed(range(self.limits.retries + 1)):
             try:
-                return self._fetch(url, forbidden)
+                body.seek(0)
+                body.truncate()
+                self._try(url, forbidden, body)
+                return
             except Refusal as refusal:
                 if not left or not refusal.passing:
                     raise
                 time.sleep(PAUSE * (self.limits.retries - left + 1))
-        raise Refusal("failed")  # no limits with a negative number of retries are made
 
-    def _fetch(self, url: str, forbidden: Callable[[Message], bool]) -> bytes:
+    def _try(self, url: str, forbidden: Callable[[Message], bool], body: IO[bytes]) -> None:
         deadline = time.monotonic() + self.limits.seconds
         request = self._request(url)
         try:
@@ -73,7 +86,7 @@ class Network:
                     raise Refusal(f"http-{answer.status}")
                 if forbidden(answer.headers):
                     raise Refusal("robots", "X-Robots-Tag forbids the use")
-                return self._read(answer, deadline)
+                self._read(answer, deadline, body)
         except Refusal:
             raise
         except Exception as error:  # whatever a foreign server can provoke is a cause in the report
@@ -89,12 +102,11 @@ class Network:
         except ValueError as error:
             raise Refusal("url-invalid", f"{url[:200]}: {error}") from error
 
-    def _read(self, answer: IO[bytes], deadline: float) -> bytes:
+    def _read(self, answer: IO[bytes], deadline: float, body: IO[bytes]) -> None:
         most = self.limits.bytes
         announced = getattr(answer, "length", None)
         if announced is not None and announced > most:
             raise Refusal("too-large", f"{announced:,} bytes announced, {most:,} allowed")
-        body = io.BytesIO()
         read1 = answer.read1  # type: ignore[attr-defined]
         while piece := read1(PIECE):
             body.write(piece)
@@ -104,7 +116,6 @@ class Network:
                 raise Refusal("timeout", f"not whole after {self.limits.seconds:g} s")
         if announced is not None and body.tell() < announced:
             raise Refusal("truncated", f"{body.tell():,} of {announced:,} bytes came")
-        return body.getvalue()
 
     def _opener(self, deadline: float) -> urllib.request.OpenerDirector:
         opener = urllib.request.OpenerDirector()

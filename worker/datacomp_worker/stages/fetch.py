@@ -17,14 +17,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from datacomp.byod import Row, rows_of, shape_of
-from datacomp.messages import DATASET_FILE, REPORT_FILE, SUBSET_FILE, FetchResult, Progress
+from datacomp.messages import DATASET_FILE, REPORT_FILE, SUBSET_FILE, FetchResult, Progress, SourceShare
 from datacomp.pool import Pool
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.tars.entries import Window
-from datacomp.tars.samples import samples
+from datacomp.tars.samples import Sample, samples
 from datacomp.uids import from_hex, sort, write_subset
 from datacomp_worker.byod.store import DatasetWriter, Picture, pack, picture_size, uid_of, unpacked
-from datacomp_worker.download import Limits, Options, Space, run_download
+from datacomp_worker.download import Archives, Limits, Options, Space, run_download
+from datacomp_worker.download.archives import FOLDER as ARCHIVES
+from datacomp_worker.download.archives import archive_rows
 from datacomp_worker.download.outcomes import SUCCESS, cause, tables
 from datacomp_worker.settings import FetchSettings
 from datacomp_worker.stages.base import StageContext, StageOutput
@@ -45,6 +47,7 @@ class Tally:
     uids: list[str] = field(default_factory=list)
     """Of the samples, each as often as it is trained on in an epoch."""
     from_pool: int = 0
+    sources: dict[str, SourceShare] = field(default_factory=dict)
 
     def take(self, writer: DatasetWriter, picture: Picture, *, pooled: bool = False) -> None:
         """Add a sample, or count why it is none."""
@@ -56,12 +59,21 @@ class Tally:
         if not new:
             self.causes["duplicate"] += 1
             return
-        self.uids += [picture.uid] * repeats_of(picture.uid, picture.weight)
+        self._weigh(picture)
         self.licenses[picture.license] += 1
         self.from_pool += pooled
         if not pooled:
             self.hosts[urlsplit(picture.url).hostname or ""] += 1
             self.urls.append(picture.url)
+
+    def _weigh(self, picture: Picture) -> None:
+        """Once for its source, which has the weight; without sources as often as its own weight says."""
+        if picture.source is None:
+            self.uids += [picture.uid] * repeats_of(picture.uid, picture.weight)
+            return
+        self.uids.append(picture.uid)
+        share = SourceShare(name=picture.source, weight=picture.weight, samples=0)
+        self.sources.setdefault(picture.source, share).samples += 1
 
 
 def run(context: StageContext) -> StageOutput:
@@ -78,12 +90,14 @@ def run(context: StageContext) -> StageOutput:
     _from_pool(context, upload, writer, tally)
     writer.close()
     count = len(writer.seen)
-    report = {"rows": shape.rows, "samples": count, "causes": dict(tally.causes.most_common())}
+    members = archive_rows(context.workspace / "images")
+    total = shape.rows - len(members) + members.total()
+    report = {"rows": total, "samples": count, "causes": dict(tally.causes.most_common())}
     path = context.workspace / REPORT_FILE
     path.write_text(json.dumps(report, indent=1))
-    context.report.log(f"{count:,} samples of {shape.rows:,} rows; {_named(tally.causes) or 'nothing was lost'}\n")
-    if not count or count < setting.success * shape.rows:
-        message = f"{count:,} of {shape.rows:,} rows became samples; this board asks for {setting.success:.0%}"
+    context.report.log(f"{count:,} samples of {total:,} rows; {_named(tally.causes) or 'nothing was lost'}\n")
+    if not count or count < setting.success * total:
+        message = f"{count:,} of {total:,} rows became samples; this board asks for {setting.success:.0%}"
         hint = f"rows by cause: {_named(tally.causes)}"
         raise BadInput.of("dataset-too-few", message, upload.name, hint)
     dataset = context.workspace / DATASET_FILE
@@ -91,7 +105,7 @@ def run(context: StageContext) -> StageOutput:
     subset = context.workspace / SUBSET_FILE
     write_subset(subset, sort(from_hex(tally.uids)))
     result = FetchResult(
-        rows=shape.rows,
+        rows=total,
         samples=count,
         from_pool=tally.from_pool,
         causes=dict(tally.causes.most_common()),
@@ -101,6 +115,7 @@ def run(context: StageContext) -> StageOutput:
         dataset_digest=unpacked(dataset, context.scratch).manifest.digest,
         bytes=writer.bytes,
         seconds=time.monotonic() - start,
+        sources=[tally.sources[name] for name in sorted(tally.sources)],
     )
     return StageOutput(result, {DATASET_FILE: dataset, SUBSET_FILE: subset, REPORT_FILE: path})
 
@@ -115,30 +130,44 @@ def repeats_of(uid: str, weight: float) -> int:
     return max(int(weight + luck), 1)
 
 
-def _download(context: StageContext, upload: Path, tally: Tally) -> dict[int, Row]:
-    """Have img2dataset fetch what has an address; the rows by number. Each address is fetched once."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _wanted(upload: Path, tally: Tally) -> dict[int, Row]:
+    """What has an address, by number. Each image with its caption is fetched once, and each tar."""
     rows: dict[int, Row] = {}
     seen: set[tuple[str, str]] = set()
     for row in rows_of(upload):
-        if row.cause is None and row.url:
-            if (row.url, row.caption) in seen:
+        if row.cause is None and (row.url or row.tar):
+            named = (row.tar or row.url, "" if row.tar else row.caption)
+            if named in seen:
                 tally.causes["duplicate"] += 1
                 continue
-            seen.add((row.url, row.caption))
+            seen.add(named)
             rows[row.number] = row
+    return rows
+
+
+def _urls(rows: list[Row], folder: Path) -> Path | None:
+    """The images' addresses as img2dataset takes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not rows:
+        return None
+    folder.mkdir()
+    columns = {
+        "uid": [str(row.number) for row in rows],
+        "url": [row.url for row in rows],
+        "text": [row.caption for row in rows],
+    }
+    pq.write_table(pa.table(columns), folder / "0.parquet")
+    return folder
+
+
+def _download(context: StageContext, upload: Path, tally: Tally) -> dict[int, Row]:
+    """Have all that has an address fetched by a process of its own; the rows by number."""
+    rows = _wanted(upload, tally)
     if not rows:
         return rows
-    urls = context.workspace / "urls"
-    urls.mkdir()
-    columns = {
-        "uid": [str(number) for number in rows],
-        "url": [row.url for row in rows.values()],
-        "text": [row.caption for row in rows.values()],
-    }
-    pq.write_table(pa.table(columns), urls / "0.parquet")
+    urls = _urls([row for row in rows.values() if row.url], context.workspace / "urls")
     settings = FetchSettings()
     limits = Limits(
         seconds=settings.image_seconds,
@@ -152,45 +181,55 @@ def _download(context: StageContext, upload: Path, tally: Tally) -> dict[int, Ro
     )
     options = Options(image_size=settings.image_size, processes=settings.processes, threads=settings.threads)
 
+    tars = tuple((row.number, row.tar) for row in rows.values() if row.tar)
+    archives = Archives(tars, settings.tar_seconds, settings.tar_bytes, context.job.board.byod.rows) if tars else None
+
     def report(done: int) -> None:
         context.report.check()
-        context.report.progress(Progress(done=done, total=len(rows), unit="rows", note="images"))
+        context.report.progress(Progress(done=done, total=max(len(rows), done), unit="rows", note="images"))
 
     folder = context.workspace / "images"
     space = Space(settings.dataset_bytes, settings.spare_bytes)
     run_download(
         urls, folder, options, limits, space=space, workdir=context.workspace / "download", report=report,
-        boxing=settings.box, memory=settings.memory,
+        boxing=settings.box, memory=settings.memory, archives=archives,
     )  # fmt: skip
-    for table in tables(folder, ["status", "error_message"]):
-        found = map(cause, table["status"], table["error_message"])
-        tally.causes.update(one for one in found if one != SUCCESS)
+    for part in (folder, folder / ARCHIVES):
+        for table in tables(part, ["status", "error_message"]):
+            found = map(cause, table["status"], table["error_message"])
+            tally.causes.update(one for one in found if one != SUCCESS)
     return rows
 
 
 def _fetched(folder: Path, rows: dict[int, Row]) -> Iterator[Picture]:
     """What came, shard by shard, in the order of the rows."""
-    for path in sorted(folder.glob("*.tar")) if folder.is_dir() else ():
-        with path.open("rb") as file:
-            tar = Window(file.fileno())
-            found: list[tuple[int, dict[str, Any], tuple[int, int]]] = []
-            for sample in samples(tar):
-                about, place = json.loads(bytes(sample.json or b"{}")), sample.image()
-                if place is not None and "uid" in about:
-                    found.append((int(about["uid"]), about, place))
-            for number, about, place in sorted(found, key=lambda one: one[0]):
-                row = rows[number]
-                yield Picture(
-                    uid=uid_of(about["sha256"], row.caption),
-                    image=tar.bytes(*place),
-                    caption=row.caption,
-                    url=row.url,
-                    width=int(about["original_width"]),
-                    height=int(about["original_height"]),
-                    sha256=about["sha256"],
-                    weight=row.weight,
-                    license=row.license,
-                )
+    for part in (folder, folder / ARCHIVES):
+        for path in sorted(part.glob("*.tar")) if part.is_dir() else ():
+            with path.open("rb") as file:
+                yield from _of_shard(Window(file.fileno()), rows)
+
+
+def _of_shard(tar: Window, rows: dict[int, Row]) -> Iterator[Picture]:
+    found: list[tuple[int, dict[str, Any], Sample]] = []
+    for sample in samples(tar):
+        about = json.loads(bytes(sample.json or b"{}"))
+        if sample.image() is not None and "uid" in about:
+            found.append((int(about["uid"]), about, sample))
+    for number, about, sample in sorted(found, key=lambda one: one[0]):
+        row, image, text = rows[number], sample.image(), sample.place("txt")
+        caption = tar.bytes(*text).decode("utf-8", "replace") if row.tar and text else row.caption
+        yield Picture(
+            uid=uid_of(about["sha256"], caption),
+            image=tar.bytes(*image) if image else b"",
+            caption=caption,
+            url=row.tar or row.url,
+            width=int(about["original_width"]),
+            height=int(about["original_height"]),
+            sha256=about["sha256"],
+            weight=row.weight,
+            license=row.license,
+            source=row.source,
+        )
 
 
 def _from_pool(context: StageContext, upload: Path, writer: DatasetWriter, tally: Tally) -> None:
@@ -225,4 +264,4 @@ def _pooled(pool: Pool, place: int, row: Row) -> Picture:
         width, height = picture_size(image)
     digest = sha256(image).hexdigest()
     uid = row.uid if not row.caption else uid_of(digest, caption)
-    return Picture(uid, image, caption, "", width, height, digest, row.weight, row.license, extension)
+    return Picture(uid, image, caption, "", width, height, digest, row.weight, row.license, extension, row.source)

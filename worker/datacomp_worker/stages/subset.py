@@ -8,26 +8,37 @@ alone hands the uids on as they are: which of them have an image is known where 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import numpy as np
 
 from datacomp.commands.kept import counts_of, kept_of
 from datacomp.filtering.functions import EVAL_SIMILARITY
-from datacomp.messages import REPORT_FILE, SUBSET_FILE, Progress, SubsetResult
+from datacomp.messages import (
+    REPORT_FILE,
+    SUBSET_FILE,
+    FetchResult,
+    Progress,
+    SourceShare,
+    Stage,
+    SubsetResult,
+)
 from datacomp.pool import Pool
 from datacomp.problems import BadInput
 from datacomp.scales import REHEARSAL_BATCH, REHEARSAL_STEPS
 from datacomp.uids import Uids, find, from_hex, read_subset, sort, to_hex, write_subset
+from datacomp_worker.byod.store import SOURCE
 from datacomp_worker.settings import CacheSettings
 from datacomp_worker.shard_cache import ShardCache
+from datacomp_worker.shards import Shards, SubsetShards, write_mixture
 from datacomp_worker.stages.base import StageContext, StageOutput
 from datacomp_worker.stages.pools import board_pool
-from datacomp_worker.subsets import Selection, SubsetShards, materialise
+from datacomp_worker.subsets import Mixed, Part, Selection, materialise
 from datacomp_worker.tracks import clip
 
 NEAR = 0.95
 """Cosine from which a receipt counts a sample as near an evaluation image."""
+MIXTURE = "mixture"
 REHEARSAL_SAMPLES = REHEARSAL_STEPS * REHEARSAL_BATCH
 
 
@@ -54,6 +65,7 @@ def run(context: StageContext) -> StageOutput:
         near_evaluation=near_evaluation(pool, selection.uids),
         near_threshold=NEAR if EVAL_SIMILARITY in pool.names else None,
         kept=kept_of(pool, counts_of(pool, pool.rows_of(selection.uids)), without=context.job.removed),
+        sources=_shares(selection),
         removed_uids=_left_out(given, context.job.removed) if uids.size < given.size else [],
     )
     report = context.workspace / REPORT_FILE
@@ -88,10 +100,11 @@ def _left_out(uids: Uids, removed: list[str]) -> list[str]:
 
 
 @contextmanager
-def shards_of(context: StageContext, uids: Uids) -> Iterator[tuple[Selection, SubsetShards]]:
+def shards_of(context: StageContext, uids: Uids) -> Iterator[tuple[Selection, Shards]]:
     """The selection that a sorted subset stands for, and its shards, which stay while the context lasts."""
     pool = board_pool(context)
     selection = clip.pool_rows(pool, uids, limit=REHEARSAL_SAMPLES if context.job.rehearsal else None)
+    selection = by_source(pool, selection, named_sources(context))
 
     settings = CacheSettings()
     unit = "tars" if settings.subsets == "virtual" else "samples"
@@ -100,6 +113,39 @@ def shards_of(context: StageContext, uids: Uids) -> Iterator[tuple[Selection, Su
         context.report.progress(Progress(done=done, total=total, unit=unit))
 
     cache = ShardCache(context.scratch, settings.subset_cache_bytes)
-    made = materialise(pool, selection, cache, report=report, check=context.report.check, kind=settings.subsets)
-    with made as shards:
-        yield selection, shards
+
+    def made(of: Selection) -> AbstractContextManager[SubsetShards]:
+        return materialise(pool, of, cache, report=report, check=context.report.check, kind=settings.subsets)
+
+    with ExitStack() as stack:
+        if not isinstance(selection, Mixed):
+            yield selection, stack.enter_context(made(selection))
+            return
+        sources = [(stack.enter_context(made(part.selection)).directory, part.weight) for part in selection.parts]
+        yield selection, write_mixture(context.workspace / MIXTURE, sources)
+
+
+def named_sources(context: StageContext) -> list[SourceShare]:
+    """The sources of a fetched dataset."""
+    fetched = context.job.facts.get(Stage.FETCH)
+    return FetchResult.model_validate(fetched).sources if fetched else []
+
+
+def by_source(pool: Pool, selection: Selection, sources: list[SourceShare]) -> Selection:
+    """The selection, taken apart where samples of two or more sources are in it."""
+    if len(sources) < 2:
+        return selection
+    names = np.concatenate([np.asarray(pool.metadata_column(SOURCE, p.shard).to_pylist()) for p in pool.shard_rows()])
+    of_row = names[pool.rows_of(selection.uids)]
+    parts = [Part(one.name, Selection(selection.uids[of_row == one.name], 0), one.weight) for one in sources]
+    there = tuple(part for part in parts if part.selection.uids.size)
+    return Mixed(selection.uids, selection.unavailable, there) if len(there) > 1 else selection
+
+
+def _shares(selection: Selection) -> list[SourceShare]:
+    """What is trained on of each source."""
+    parts = selection.parts if isinstance(selection, Mixed) else ()
+    return [
+        SourceShare(name=one.name, weight=one.weight, samples=one.selection.uids.size, digest=one.selection.digest)
+        for one in parts
+    ]

@@ -17,8 +17,9 @@ from datacomp.pool import Pool
 from datacomp.scales import Scale
 from datacomp.suite import Task
 from datacomp.uids import Uids
+from datacomp_worker.shards import Shards
 from datacomp_worker.stages.base import Reporter
-from datacomp_worker.subsets import Selection, SubsetShards, select
+from datacomp_worker.subsets import Selection, select
 from datacomp_worker.training.crew import Crew
 from datacomp_worker.training.events import Plan
 from datacomp_worker.training.models import read_checkpoint, register_models, require_architecture, weights_of
@@ -99,7 +100,7 @@ def train(
     scale: Scale,
     seed: int,
     *,
-    shards: SubsetShards,
+    shards: Shards,
     workdir: Path,
     report: Reporter,
     device: str = "cpu",
