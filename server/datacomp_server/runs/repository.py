@@ -165,9 +165,13 @@ class RunRepository:
         query = (
             select(Run.worker, Run.started_at, Submission.board_name, Run.stage, Submission.rehearsal)
             .join(Submission, Run.submission_id == Submission.id)
-            .where(Run.state == RunState.RUNNING, Run.worker.is_not(None), Run.started_at.is_not(None))
+            .where(Run.state == RunState.RUNNING)
         )
-        return {worker: (Work(*work), since) for worker, since, *work in self.session.execute(query)}
+        return {
+            worker: (Work(board, stage, rehearsal), since)
+            for worker, since, board, stage, rehearsal in self.session.execute(query)
+            if worker is not None and since is not None
+        }
 
     def durations(self, board: str) -> dict[Work, list[float]]:
         """Seconds that runs of a board's latest scored submissions took; those taken over from equal work took none."""
