@@ -187,7 +187,8 @@ def _(chart: Shares, ink: Ink, width: int) -> alt.TopLevelMixin:
     is_bar = alt.datum.which == chart.names[0]
     bars = shown.transform_filter(is_bar).mark_bar(opacity=0.75)
     ticks = shown.transform_filter(~is_bar).mark_tick(thickness=2.5, bandSize=width / len(chart.bins))
-    return alt.layer(bars, ticks).properties(width=width, height=180)
+    layers = [each for each, counts in ((bars, chart.kept), (ticks, chart.pool)) if sum(counts)]
+    return alt.layer(*layers or [bars]).properties(width=width, height=180)
 
 
 @_build.register
