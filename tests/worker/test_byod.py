@@ -1,6 +1,8 @@
 """Datasets that participants bring: read, fetched, decontaminated; called as the pipeline calls the stages."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +25,14 @@ from datacomp_worker.byod.store import unpacked
 from datacomp_worker.stages import decontaminate, fetch
 from datacomp_worker.training.models import register_models
 
+USE = """
+import sys
+from pathlib import Path
+from datacomp_worker.byod.store import unpacked
+unpacked(*map(Path, sys.argv[1:]))
+print("here", flush=True)
+input()
+"""
 LONG = "x" * 2_000_000
 GOOD, BAD_ROWS = 6, {"url-missing": 1, "url-invalid": 1, "caption-missing": 1, "caption-too-long": 1, "unsafe": 1,
                      "weight-invalid": 1, "uid-invalid": 1}  # fmt: skip
@@ -219,3 +229,25 @@ def test_the_pool_of_a_dataset_is_read_as_any(fetched, tmp_path):
     pool = unpacked(output.files[DATASET_FILE], tmp_path)
     again = Pool.open(pool.directory)
     assert again.column("weight").tolist()[1] == 3.0
+
+
+def test_old_datasets_leave_a_bounded_scratch_folder(fetched, tmp_path, monkeypatch):
+    """The one in use stays, whatever the bound; those of before go when room is needed."""
+    _, output, _ = fetched
+    files = [output.files[DATASET_FILE], tmp_path / "other.tar"]
+    files[1].write_bytes(files[0].read_bytes() + bytes(10_240))
+    held = tmp_path / "scratch" / "datasets"
+    monkeypatch.setenv("DATACOMP_DATASET_CACHE_BYTES", "0")
+    first = unpacked(files[0], tmp_path / "scratch")
+    assert unpacked(files[0], tmp_path / "scratch").manifest.digest == first.manifest.digest
+    assert [path.name for path in held.iterdir() if path.is_dir()] == [digest_file(files[0])]
+    using = subprocess.Popen([sys.executable, "-c", USE, str(files[0]), str(tmp_path / "scratch")], stdout=-1, stdin=-1)
+    assert using.stdout.readline() == b"here\n"
+    unpacked(files[1], tmp_path / "scratch")
+    assert len([path for path in held.iterdir() if path.is_dir()]) == 2, "another process works on it"
+    using.communicate(b"\n", timeout=30)
+    unpacked(output.files[DATASET_FILE], tmp_path / "elsewhere")
+    files[1].write_bytes(files[1].read_bytes() + bytes(10_240))
+    second = unpacked(files[1], tmp_path / "scratch")
+    assert [path.name for path in held.iterdir() if path.is_dir()] == [digest_file(files[1])]
+    assert second.manifest.digest == first.manifest.digest

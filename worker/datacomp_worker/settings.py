@@ -26,6 +26,8 @@ class CacheSettings(BaseSettings):
     subset_cache_bytes: int = Field(1_000_000_000_000, ge=0)
     """Bytes of subset shards that are kept. The least recently used leave first, those in use never; what a run needs
     now is made even beyond it, as far as the disk goes."""
+    dataset_cache_bytes: int = Field(500_000_000_000, ge=0)
+    """The same for datasets of participants that are unpacked here."""
 
 
 class ScratchSettings(BaseSettings):

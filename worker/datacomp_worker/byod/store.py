@@ -6,13 +6,13 @@ is one sample. Samples of the board's pool keep their uids.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
 import shutil
 import tarfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +22,11 @@ from datacomp.digests import digest_file
 from datacomp.pool import Extras, Pool, ingest
 from datacomp.pool.pool import METADATA, SHARDS
 from datacomp.problems import PlatformFault
+from datacomp.reshard.run import META
 from datacomp.tars.writer import Member, TarWriter
 from datacomp_worker.byod.descriptors import FEATURE, Half, descriptor, stacked
+from datacomp_worker.settings import CacheSettings
+from datacomp_worker.shard_cache import ShardCache
 
 SHARD_SAMPLES = 10_000
 DATASETS = "datasets"
@@ -134,19 +137,35 @@ def _files(directory: Path) -> Iterable[Path]:
     return sorted(path for folder in (METADATA, SHARDS) for path in (directory / folder).iterdir())
 
 
+@dataclass(frozen=True)
+class DatasetCache(ShardCache):
+    """The unpacked datasets of a host; as subset shards, the least recently used leave first, never one in use."""
+
+    @property
+    def directory(self) -> Path:
+        """Holds the entries."""
+        return self.scratch / DATASETS
+
+
+_in_use = ExitStack()
+"""Keeps the dataset that this process works on: a worker has one run at a time, and trains in processes of its own."""
+
+
 def unpacked(file: Path, scratch: Path) -> Pool:
-    """The pool of a packed dataset, unpacked and ingested once on this host. `PlatformFault` for a damaged file."""
-    root = scratch / DATASETS
-    root.mkdir(parents=True, exist_ok=True)
-    directory = root / digest_file(file)
-    with (root / f"{directory.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / METADATA).is_dir():
-            making = root / f"{directory.name}.making"
-            shutil.rmtree(making, ignore_errors=True)
-            _unpack(file, making)
-            making.rename(directory)
-        return ingest(directory, processes=1, extras=PLAIN)
+    """The pool of a packed dataset, unpacked and ingested once on this host. It stays until this process asks for
+    another. `PlatformFault` for a damaged file."""
+    cache = DatasetCache(scratch, CacheSettings().dataset_cache_bytes)
+
+    def make(directory: Path) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        cache.make_room(2 * file.stat().st_size)
+        _unpack(file, directory)
+        ingest(directory, processes=1, extras=PLAIN)
+        (directory / META).write_text("{}")
+
+    _in_use.close()
+    directory = _in_use.enter_context(cache.entry(digest_file(file), make, lambda: None))
+    return ingest(directory, processes=1, extras=PLAIN)
 
 
 def _unpack(file: Path, directory: Path) -> None:
