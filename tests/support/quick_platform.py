@@ -126,7 +126,10 @@ class QuickPlatform:
         self._stopping.set()
         self._keeper.join()
         for kept in self.kept:
-            kept.process.kill()
+            with contextlib.suppress(OSError):  # it has just ended
+                kept.process.kill()
+            while kept.running:
+                time.sleep(0.01)
             kept.process.close()
         self._starter.end()
 

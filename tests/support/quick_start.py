@@ -71,13 +71,12 @@ class Forked:
     @property
     def running(self) -> bool:
         """Whether it has not ended."""
-        return self._held >= 0 and not select.select([self._held], [], [], 0)[0]
+        held = self._held
+        return held >= 0 and not select.select([held], [], [], 0)[0]
 
     def kill(self) -> None:
-        """kill -9; returns when it has ended."""
-        if self.running:
-            signal.pidfd_send_signal(self._held, signal.SIGKILL)
-            select.select([self._held], [], [])
+        """kill -9, without waiting for its end. `OSError` when it was closed meanwhile."""
+        signal.pidfd_send_signal(self._held, signal.SIGKILL)
 
     def close(self) -> None:
         """Hold it no longer."""
