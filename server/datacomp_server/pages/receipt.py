@@ -14,6 +14,7 @@ from datacomp.messages import (
     RunOut,
     RunState,
     ScoreOut,
+    SourceShare,
     Stage,
     StageResult,
     SubmissionOut,
@@ -181,9 +182,15 @@ def _fetch_facts(result: FetchResult) -> list[Fact]:
         Fact("samples", number(result.samples)),
         *([Fact("from the pool", number(result.from_pool))] if result.from_pool else []),
         *([Fact("rows without a sample", causes)] if causes else []),
+        *_source_facts(result.sources),
         Fact("licences", licenses or "none named"),
         Fact("dataset", short(result.dataset_digest), code=True, title=result.dataset_digest),
     ]
+
+
+def _source_facts(sources: list[SourceShare]) -> list[Fact]:
+    told = [f"{one.name or 'unnamed'} {number(one.samples)}, weight {figure(one.weight)}" for one in sources]
+    return [Fact("sources", "; ".join(told))] if told else []
 
 
 def _decontaminate_facts(result: DecontaminateResult) -> list[Fact]:
@@ -213,6 +220,7 @@ def _subset_facts(result: SubsetResult) -> list[Fact]:
         Fact("without an image here", number(result.unavailable)),
         *([Fact("removed on request", number(result.removed))] if result.removed else []),
         *_near_facts(result),
+        *_source_facts(result.sources),
         Fact("shards", number(result.shards)),
         Fact("subset", short(result.subset_digest), code=True, title=result.subset_digest),
     ]
