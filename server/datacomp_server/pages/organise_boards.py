@@ -123,10 +123,11 @@ def _given(sent: Sent) -> SeedDeviation:
 
 
 def _change(request: Request, sent: Sent, name: str, act: Callable[[], None], done: str) -> Response:
-    def page(problems: list[Problem]) -> OrganiseBoardPage:
-        return _page(request, sent.viewer, name, problems=problems)
+    def go_on() -> str:
+        act()
+        return f"/organise/boards/{name}?done={done}"
 
-    return attempt(request, act, f"/organise/boards/{name}?done={done}", page)
+    return attempt(request, go_on, lambda problems: _page(request, sent.viewer, name, problems=problems))
 
 
 def _page(

@@ -8,13 +8,13 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from datacomp.problems import BadInput, DatacompError, Problem
+from datacomp.problems import BadInput, Problem
 from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.reset import PasswordReset
 from datacomp_server.accounts.service import AccountService, Viewer
 from datacomp_server.clock import now
 from datacomp_server.dependencies import DatabaseDep, SettingsDep, get_database, get_settings, get_storage
-from datacomp_server.errors import NotFound, status_of
+from datacomp_server.errors import NotFound
 from datacomp_server.operation.lists import ListRepository
 from datacomp_server.pages.organise_contexts import OrganiseUserPage, OrganiseUsersPage
 from datacomp_server.pages.signed import OrganiserForm, OrganiserPage, attempt
@@ -71,18 +71,16 @@ def set_role(
 ) -> Response:
     """Change what an account is for."""
 
-    def act() -> None:
+    def act() -> str:
         role = sent.text("role")
         if role not in ROLES:
             raise BadInput.of("choice-missing", "choose a role", where="role")
         _line(request, account)
         with database.write() as session:
             AccountService(session, settings).set_role(account, Role(role), actor=sent.viewer.user_id)
+        return f"/organise/users/{quote(account, safe='')}?done=role"
 
-    def page(problems: list[Problem]) -> OrganiseUserPage:
-        return _page(request, sent.viewer, account, problems=problems)
-
-    return attempt(request, act, f"/organise/users/{quote(account, safe='')}?done=role", page)
+    return attempt(request, act, lambda problems: _page(request, sent.viewer, account, problems=problems))
 
 
 @router.post("/{account}/reset-link")
@@ -90,12 +88,13 @@ def reset_link(
     account: str, request: Request, sent: OrganiserForm, database: DatabaseDep, settings: SettingsDep
 ) -> Response:
     """A link by which the account's owner chooses a new password, shown in this one answer."""
-    try:
+
+    def act() -> OrganiseUserPage:
         _line(request, account)
         link = PasswordReset(database, settings).link_for(account, sent.viewer.user_id)
-    except DatacompError as error:
-        return answer(request, _page(request, sent.viewer, account, problems=list(error.problems)), status_of(error))
-    return answer(request, _page(request, sent.viewer, account, link=link))
+        return _page(request, sent.viewer, account, link=link)
+
+    return attempt(request, act, lambda problems: _page(request, sent.viewer, account, problems=problems))
 
 
 def _line(request: Request, account: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import Response
@@ -25,13 +25,14 @@ from datacomp_server.dependencies import (
 from datacomp_server.errors import status_of
 from datacomp_server.pages.contexts import AccountPage, SignInPage, SubmissionLine, TokenLine
 from datacomp_server.pages.security import local_path
+from datacomp_server.pages.signed import Sent, SignedPage, attempt, signed_form
 from datacomp_server.pages.web import PageViewer, SmallForm, answer, check_csrf, go, set_cookie, site_for, text_of
 from datacomp_server.submissions.service import SubmissionService
 
 router = APIRouter(prefix="/account", include_in_schema=False)
 
 Next = Annotated[str, Query(alias="next", max_length=500)]
-SIGN_IN = "/account/sign-in?next=/account"
+AccountForm = Annotated[Sent, Depends(signed_form("/account"))]
 LONGEST_LABEL = 80
 LONGEST_DAYS = 3650
 MESSAGES = {
@@ -92,52 +93,36 @@ def sign_out(
 
 @router.get("")
 def account(
-    request: Request, viewer: PageViewer, database: DatabaseDep, settings: SettingsDep, storage: StorageDep
+    request: Request, viewer: SignedPage, database: DatabaseDep, settings: SettingsDep, storage: StorageDep
 ) -> Response:
     """Submissions, quotas and tokens."""
-    if viewer is None:
-        return go(SIGN_IN)
     return answer(request, _account_page(request, viewer, database, settings, storage))
 
 
 @router.post("/tokens")
 def make_token(
-    request: Request,
-    viewer: PageViewer,
-    form: SmallForm,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    storage: StorageDep,
+    request: Request, sent: AccountForm, database: DatabaseDep, settings: SettingsDep, storage: StorageDep
 ) -> Response:
     """A new API token, shown in this one answer."""
-    check_csrf(request, viewer, form.get("csrf"))
-    if viewer is None:
-        return go(SIGN_IN)
-    try:
-        label, scopes, days = _token_wish(form, viewer)
+
+    def page(*, problems: list[Problem] | None = None, new_token: str | None = None) -> AccountPage:
+        return _account_page(request, sent.viewer, database, settings, storage, problems=problems, new_token=new_token)
+
+    def act() -> AccountPage:
+        label, scopes, days = _token_wish(sent)
         with database.write() as session:
-            token = AccountService(session, settings).token_of(viewer, label, scopes=scopes, expires_days=days).token
-    except DatacompError as error:
-        page = _account_page(request, viewer, database, settings, storage, problems=list(error.problems))
-        return answer(request, page, status_of(error))
-    return answer(request, _account_page(request, viewer, database, settings, storage, new_token=token))
+            accounts = AccountService(session, settings)
+            token = accounts.token_of(sent.viewer, label, scopes=scopes, expires_days=days).token
+        return page(new_token=token)
+
+    return attempt(request, act, lambda problems: page(problems=problems))
 
 
 @router.post("/tokens/{token_id}/revoke")
-def revoke_token(
-    token_id: str,
-    request: Request,
-    viewer: PageViewer,
-    form: SmallForm,
-    database: DatabaseDep,
-    settings: SettingsDep,
-) -> Response:
+def revoke_token(token_id: str, sent: AccountForm, database: DatabaseDep, settings: SettingsDep) -> Response:
     """Delete one of one's own tokens."""
-    check_csrf(request, viewer, form.get("csrf"))
-    if viewer is None:
-        return go(SIGN_IN)
     with database.write() as session:
-        AccountService(session, settings).revoke_token(viewer, token_id)
+        AccountService(session, settings).revoke_token(sent.viewer, token_id)
     return go("/account")
 
 
@@ -174,18 +159,18 @@ def _registration(form: FormData) -> Registration:
         raise BadInput(*problems) from error
 
 
-def _token_wish(form: FormData, viewer: Viewer) -> tuple[str, list[Scope] | None, int | None]:
+def _token_wish(sent: Sent) -> tuple[str, list[Scope] | None, int | None]:
     """Label, scopes (none chosen: all) and days of a token that is wished for; `BadInput` with all that is wrong."""
     problems = []
-    label, days = text_of(form, "label"), text_of(form, "days")
+    label, days = sent.text("label"), sent.text("days")
     if not 1 <= len(label) <= LONGEST_LABEL:
         message = f"the label must have 1 to {LONGEST_LABEL} characters"
         problems.append(Problem(code="label-invalid", message=message, where="label"))
     if days and not (days.isascii() and days.isdigit() and 1 <= int(days[:9]) <= LONGEST_DAYS):
         message = f"give a number of days from 1 to {LONGEST_DAYS}, or leave it empty"
         problems.append(Problem(code="days-invalid", message=message, where="days"))
-    chosen = [value for value in form.getlist("scope") if isinstance(value, str)]
-    if any(value not in SCOPES[viewer.role] for value in chosen):
+    chosen = sent.texts("scope")
+    if any(value not in SCOPES[sent.viewer.role] for value in chosen):
         problems.append(Problem(code="scope-not-yours", message="there is no such use of a token", where="scope"))
     if problems:
         raise BadInput(*problems)

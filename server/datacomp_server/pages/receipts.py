@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from datacomp.messages import SubmissionOut
@@ -18,7 +18,8 @@ from datacomp_server.errors import Conflict
 from datacomp_server.pages.contexts import ManifestPage, ReceiptPage
 from datacomp_server.pages.kept import kept_of_receipt
 from datacomp_server.pages.receipt import build_receipt
-from datacomp_server.pages.web import PageViewer, SmallForm, answer, check_csrf, go, site_for
+from datacomp_server.pages.signed import Sent, signed_form
+from datacomp_server.pages.web import PageViewer, answer, go, site_for
 from datacomp_server.pools.endpoints import get_desk
 from datacomp_server.pools.service import BoardPool
 from datacomp_server.submissions.service import SubmissionService
@@ -55,25 +56,21 @@ def change_submission(
     submission_id: str,
     change: Change,
     request: Request,
-    viewer: PageViewer,
-    form: SmallForm,
+    sent: Annotated[Sent, Depends(signed_form("/submissions/{submission_id}"))],
     database: DatabaseDep,
     settings: SettingsDep,
     storage: StorageDep,
 ) -> Response:
     """Cancel or withdraw, then back to the receipt; what is not possible now is said there."""
-    check_csrf(request, viewer, form.get("csrf"))
-    if viewer is None:
-        return go(f"/account/sign-in?next=/submissions/{submission_id}")
     try:
         with database.write() as session:
             submissions = SubmissionService(session, settings, storage)
             act = submissions.cancel if change is Change.CANCEL else submissions.withdraw
-            act(viewer, submission_id)
+            act(sent.viewer, submission_id)
     except Conflict as error:
         with database.read() as session:
-            receipt = SubmissionService(session, settings, storage).receipt(submission_id, viewer)
-        return answer(request, _page(request, viewer, receipt, error.problems), error.status)
+            receipt = SubmissionService(session, settings, storage).receipt(submission_id, sent.viewer)
+        return answer(request, _page(request, sent.viewer, receipt, error.problems), error.status)
     return go(f"/submissions/{submission_id}")
 
 

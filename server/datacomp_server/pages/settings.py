@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -33,10 +33,11 @@ from datacomp_server.errors import status_of
 from datacomp_server.notices.service import NoticeService
 from datacomp_server.pages.people import password_of, signed_out
 from datacomp_server.pages.people_contexts import ConfirmPage, SettingsPage
-from datacomp_server.pages.web import PageViewer, SmallForm, answer, check_csrf, go, site_for, text_of
+from datacomp_server.pages.signed import Sent, SignedPage, attempt, signed_form
+from datacomp_server.pages.web import PageViewer, SmallForm, answer, check_csrf, site_for, text_of
 
 router = APIRouter(prefix="/account", include_in_schema=False)
-SIGN_IN = "/account/sign-in?next=/account/settings"
+SettingsForm = Annotated[Sent, Depends(signed_form("/account/settings"))]
 DONE = {
     "password": "The password is changed. Every other browser is signed out.",
     "session": "That browser is signed out.",
@@ -52,39 +53,37 @@ ACTIVITY = 20
 
 
 @router.get("/settings")
-def settings_page(request: Request, viewer: PageViewer, done: Annotated[str, Query(max_length=20)] = "") -> Response:
+def settings_page(request: Request, viewer: SignedPage, done: Annotated[str, Query(max_length=20)] = "") -> Response:
     """Everything that can be changed about an account."""
-    if viewer is None:
-        return go(SIGN_IN)
     return answer(request, _page(request, viewer, done=DONE.get(done, "")))
 
 
 @router.post("/password")
-def change_password(request: Request, viewer: PageViewer, form: SmallForm, entry: EntryDep) -> Response:
+def change_password(request: Request, sent: SettingsForm, entry: EntryDep) -> Response:
     """Another password."""
 
-    def act(viewer: Viewer) -> None:
+    def act() -> None:
         try:
-            change = PasswordChange(current=password_of(form, "current"), new=password_of(form, "new"))
+            change = PasswordChange(current=password_of(sent.fields, "current"), new=password_of(sent.fields, "new"))
         except ValidationError as error:
             hint = "use 8 to 200 characters"
             raise BadInput.of("password-invalid", "the new password is too short or too long", "new", hint) from error
-        if change.new != password_of(form, "again"):
+        if change.new != password_of(sent.fields, "again"):
             raise BadInput.of("password-differs", "the new password was typed in two ways", "again", "type it anew")
-        entry.change_password(viewer, change.current, change.new)
+        entry.change_password(sent.viewer, change.current, change.new)
 
-    return _change(request, viewer, form, act, "password")
+    return _change(request, sent, act, "password")
 
 
 @router.post("/sessions/{session_id}/close")
-def close_session(session_id: str, request: Request, viewer: PageViewer, form: SmallForm) -> Response:
+def close_session(session_id: str, request: Request, sent: SettingsForm) -> Response:
     """Sign one browser out."""
 
-    def act(viewer: Viewer) -> None:
+    def act() -> None:
         with get_database(request).write() as session:
-            SessionService(session, get_settings(request)).close(viewer, session_id)
+            SessionService(session, get_settings(request)).close(sent.viewer, session_id)
 
-    return _change(request, viewer, form, act, "session")
+    return _change(request, sent, act, "session")
 
 
 @router.post("/sign-out-everywhere")
@@ -100,27 +99,27 @@ def sign_out_everywhere(
 
 
 @router.post("/identities/{identity_id}/disconnect")
-def disconnect(identity_id: str, request: Request, viewer: PageViewer, form: SmallForm) -> Response:
+def disconnect(identity_id: str, request: Request, sent: SettingsForm) -> Response:
     """Do not let somebody elsewhere sign in any more."""
 
-    def act(viewer: Viewer) -> None:
+    def act() -> None:
         with get_database(request).write() as session:
-            IdentityService(session, get_settings(request)).disconnect(viewer, identity_id)
+            IdentityService(session, get_settings(request)).disconnect(sent.viewer, identity_id)
 
-    return _change(request, viewer, form, act, "disconnected")
+    return _change(request, sent, act, "disconnected")
 
 
 @router.post("/mail")
-def set_mail(request: Request, viewer: PageViewer, form: SmallForm, wishes: WishesDep) -> Response:
+def set_mail(request: Request, sent: SettingsForm, wishes: WishesDep) -> Response:
     """Mail at the end of submissions, or none."""
 
-    def act(viewer: Viewer) -> None:
-        email = text_of(form, "email")
+    def act() -> None:
+        email = sent.text("email")
         if len(email) > 200:
             raise BadInput.of("email-invalid", "this is not an e-mail address", where="email")
-        wishes.set_mail(viewer, MailSetting(email=email or None, on_final=text_of(form, "on_final") == "yes"))
+        wishes.set_mail(sent.viewer, MailSetting(email=email or None, on_final=sent.text("on_final") == "yes"))
 
-    return _change(request, viewer, form, act, "mail")
+    return _change(request, sent, act, "mail")
 
 
 @router.get("/confirm")
@@ -138,47 +137,33 @@ def confirm(request: Request, viewer: PageViewer, form: SmallForm, wishes: Wishe
 
 
 @router.post("/webhooks")
-def add_webhook(
-    request: Request, viewer: PageViewer, form: SmallForm, database: DatabaseDep, settings: SettingsDep
-) -> Response:
+def add_webhook(request: Request, sent: SettingsForm, database: DatabaseDep, settings: SettingsDep) -> Response:
     """A new webhook, its secret shown in this one answer."""
-    check_csrf(request, viewer, form.get("csrf"))
-    if viewer is None:
-        return go(SIGN_IN)
-    try:
+
+    def act() -> SettingsPage:
         with database.write() as session:
-            made = NoticeService(session, settings).add_webhook(viewer, text_of(form, "url")[:2000])
-    except DatacompError as error:
-        return answer(request, _page(request, viewer, problems=list(error.problems)), status_of(error))
-    return answer(request, _page(request, viewer, new_webhook=made))
+            made = NoticeService(session, settings).add_webhook(sent.viewer, sent.text("url")[:2000])
+        return _page(request, sent.viewer, new_webhook=made)
+
+    return attempt(request, act, lambda problems: _page(request, sent.viewer, problems=problems))
 
 
 @router.post("/webhooks/{webhook_id}/delete")
-def delete_webhook(webhook_id: str, request: Request, viewer: PageViewer, form: SmallForm) -> Response:
+def delete_webhook(webhook_id: str, request: Request, sent: SettingsForm) -> Response:
     """Delete a webhook."""
 
-    def act(viewer: Viewer) -> None:
+    def act() -> None:
         with get_database(request).write() as session:
-            NoticeService(session, get_settings(request)).delete_webhook(viewer, webhook_id)
+            NoticeService(session, get_settings(request)).delete_webhook(sent.viewer, webhook_id)
 
-    return _change(request, viewer, form, act, "webhook")
+    return _change(request, sent, act, "webhook")
 
 
 @router.post("/export")
-def export(
-    request: Request,
-    viewer: PageViewer,
-    form: SmallForm,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    storage: StorageDep,
-) -> Response:
+def export(sent: SettingsForm, database: DatabaseDep, settings: SettingsDep, storage: StorageDep) -> Response:
     """Everything that is stored about the account, as a file."""
-    check_csrf(request, viewer, form.get("csrf"))
-    if viewer is None:
-        return go(SIGN_IN)
-    body = Exporter(database, settings, storage).export(viewer).model_dump_json(indent=2)
-    name = f'attachment; filename="datacomp-{viewer.name}.json"'
+    body = Exporter(database, settings, storage).export(sent.viewer).model_dump_json(indent=2)
+    name = f'attachment; filename="datacomp-{sent.viewer.name}.json"'
     headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
     return Response(body, media_type="application/json", headers=headers)
 
@@ -186,42 +171,34 @@ def export(
 @router.post("/delete")
 def delete_account(
     request: Request,
-    viewer: PageViewer,
-    form: SmallForm,
+    sent: SettingsForm,
     entry: EntryDep,
     database: DatabaseDep,
     settings: SettingsDep,
     storage: StorageDep,
 ) -> Response:
     """Delete the account, for good."""
-    check_csrf(request, viewer, form.get("csrf"))
-    if viewer is None:
-        return go(SIGN_IN)
     try:
-        keep = text_of(form, "submissions")
+        keep = sent.text("submissions")
         if keep not in set(Keep):
             raise BadInput.of("choice-missing", "choose what becomes of your results", where="submissions")
-        password, name = password_of(form)[:200], text_of(form, "name")[:200]
-        entry.confirm(viewer, Deletion(submissions=Keep(keep), password=password, name=name))
+        password, name = password_of(sent.fields)[:200], sent.text("name")[:200]
+        entry.confirm(sent.viewer, Deletion(submissions=Keep(keep), password=password, name=name))
         with database.write() as session:
-            LeavingService(session, settings, storage).delete(viewer, Keep(keep))
+            LeavingService(session, settings, storage).delete(sent.viewer, Keep(keep))
     except DatacompError as error:
-        return answer(request, _page(request, viewer, problems=list(error.problems)), status_of(error))
+        return answer(request, _page(request, sent.viewer, problems=list(error.problems)), status_of(error))
     return signed_out("/")
 
 
-def _change(
-    request: Request, viewer: Viewer | None, form: SmallForm, act: Callable[[Viewer], None], done: str
-) -> Response:
+def _change(request: Request, sent: Sent, act: Callable[[], None], done: str) -> Response:
     """Do what a form asks for, then back to the page; what is not possible is said there."""
-    check_csrf(request, viewer, form.get("csrf"))
-    if viewer is None:
-        return go(SIGN_IN)
-    try:
-        act(viewer)
-    except DatacompError as error:
-        return answer(request, _page(request, viewer, problems=list(error.problems)), status_of(error))
-    return go(f"/account/settings?done={done}")
+
+    def go_on() -> str:
+        act()
+        return f"/account/settings?done={done}"
+
+    return attempt(request, go_on, lambda problems: _page(request, sent.viewer, problems=problems))
 
 
 def _page(

@@ -44,23 +44,31 @@ class Sent:
 
 
 def signed_form(then: str) -> Callable[..., Sent]:
-    """A dependency: the form of somebody who is signed in. `then` is where others go on after signing in; they are
-    asked to only once the form is known to be ours."""
+    """A dependency: the form of somebody who is signed in. `then` is where others go on after signing in (it may name
+    the path's parameters in braces); they are asked to only once the form is known to be ours."""
 
     def check(request: Request, viewer: PageViewer, form: SmallForm) -> Sent:
         check_csrf(request, viewer, form.get("csrf"))
         if viewer is None:
-            raise SignInFirst(then)
+            raise SignInFirst(then.format(**request.path_params))
         return Sent(viewer, form)
 
     return check
 
 
-def organiser(request: Request, viewer: PageViewer) -> Viewer:
-    """Who looks at an organisers' page: others are refused, nobody is asked to sign in and comes back."""
+def signed_in(request: Request, viewer: PageViewer) -> Viewer:
+    """Who looks at a page that is for somebody: others sign in, and come back to it."""
     if viewer is None:
         query = f"?{request.url.query}" if request.url.query else ""
         raise SignInFirst(request.url.path + query)
+    return viewer
+
+
+SignedPage = Annotated[Viewer, Depends(signed_in)]
+
+
+def organiser(viewer: SignedPage) -> Viewer:
+    """Who looks at an organisers' page: others are refused."""
     return require_organiser(viewer)
 
 
@@ -74,15 +82,14 @@ OrganiserPage = Annotated[Viewer, Depends(organiser)]
 OrganiserForm = Annotated[Sent, Depends(organiser_form)]
 
 
-def attempt(
-    request: Request, act: Callable[[], str | None], then: str, page: Callable[[list[Problem]], Page]
-) -> Response:
-    """Do what a form asks for, then go on to `then`, or to where `act` says. What is not possible is told on `page`."""
+def attempt(request: Request, act: Callable[[], Page | str], page: Callable[[list[Problem]], Page]) -> Response:
+    """Do what a form asks for, then show the page that `act` gives, or go on to its address. What is not possible is
+    told on `page`."""
     try:
-        target = act()
+        found = act()
     except DatacompError as error:
         return answer(request, page(list(error.problems)), status_of(error))
-    return go(target or then)
+    return go(found) if isinstance(found, str) else answer(request, found)
 
 
 def install_sign_in(app: FastAPI) -> None:
