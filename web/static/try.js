@@ -60,5 +60,5 @@ export function startTrying(form) {
   };
   text.addEventListener("input", soon);
   form.addEventListener("change", ask);
-  ask();
+  if (!text.dataset.fault) ask(); // else the form says already what is wrong
 }
