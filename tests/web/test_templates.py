@@ -70,7 +70,8 @@ def test_controls_are_labelled(page: Reader) -> None:
     labelled = {label["for"] for label in page.all("label")}
     for control in page.all(*CONTROLS):
         if control["type"] != "hidden":
-            assert control["id"] in labelled or "label" in control.inside, control
+            named = control["id"] in labelled or "label" in control.inside or control["aria-label"]
+            assert named, control
     for element in page.all("button", "a", "th", "legend", "summary"):
         assert element.text.strip(), element
     for element in page.all("progress"):
