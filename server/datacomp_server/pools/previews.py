@@ -16,7 +16,7 @@ import numpy.typing as npt
 from datacomp import plugins
 from datacomp.commands.kept import kept_of
 from datacomp.filtering.expression import Call, Node, error_at, parse, walk
-from datacomp.filtering.functions import FUNCTIONS, GROUP
+from datacomp.filtering.functions import FUNCTIONS, GROUP, MOST_COPIES
 from datacomp.filtering.load import is_filter
 from datacomp.filtering.parameters import plain_names
 from datacomp.filtering.selection import Choice
@@ -83,6 +83,9 @@ class Previews:
         began = time.monotonic()
         counts = self._counts(pool, expression, began)
         kept = kept_of(pool, counts, examples=EXAMPLES, without=removed)
+        if kept.rows_kept > MOST_COPIES * pool.rows:
+            message = f"the subset would have {kept.rows_kept:,} rows, more than {MOST_COPIES} times the pool's"
+            raise BadInput.of("subset-too-large", message, hint="compare something, or repeat rows less often")
         return kept, time.monotonic() - began
 
     def _counts(self, pool: Pool, expression: str, began: float) -> npt.NDArray[Any]:
