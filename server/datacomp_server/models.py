@@ -11,7 +11,7 @@ from datacomp_server.leaderboard.models import RankChange, Ranking, RankSweep, S
 from datacomp_server.notices.models import Notice, NoticeKind, Webhook
 from datacomp_server.published.models import PublishedScore
 from datacomp_server.runs.models import Attempt, AttemptState, OutboxRow, Run, Worker
-from datacomp_server.submissions.models import Event, QuotaEntry, StoredFile, Submission
+from datacomp_server.submissions.models import Event, QuotaEntry, StoredFile, Submission, SubsetSketch
 from datacomp_server.uploads.models import UploadPiece
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "StoredFile",
     "StoredSuite",
     "Submission",
+    "SubsetSketch",
     "Team",
     "TeamInvite",
     "TeamMember",

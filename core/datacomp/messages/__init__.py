@@ -72,6 +72,7 @@ from datacomp.messages.scaling import (
 )
 from datacomp.messages.submissions import (
     BoardOut,
+    EntryOverlap,
     EventOut,
     LeaderboardOut,
     LeaderboardRow,
@@ -103,6 +104,7 @@ from datacomp.messages.worker import (
     DATASET_FILE,
     RECORDS_FILE,
     REPORT_FILE,
+    SKETCH_FILE,
     SUBSET_FILE,
     BoardFacts,
     ClaimRequest,
@@ -133,6 +135,7 @@ __all__ = [
     "DATASET_FILE",
     "RECORDS_FILE",
     "REPORT_FILE",
+    "SKETCH_FILE",
     "SUBSET_FILE",
     "AccountExport",
     "AccountName",
@@ -162,6 +165,7 @@ __all__ = [
     "Difference",
     "Digest",
     "Disclosure",
+    "EntryOverlap",
     "ErrorOut",
     "EvaluateResult",
     "EventOut",

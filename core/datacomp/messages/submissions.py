@@ -142,6 +142,23 @@ class ScoreOut(Message):
     """Private tasks that are left out of `tasks` and of the means until their board reveals them."""
 
 
+class EntryOverlap(Message):
+    """How much of its subset an entry has in common with another entry of its board."""
+
+    submission: str
+    url: str
+    method: str
+    participant: str
+    jaccard: float
+    """Different samples that both have, among those that either has; estimated from sketches."""
+    error: float
+    """Its standard error; 0 where the sketches hold both subsets whole."""
+    place: int
+    """Its place on the board by score, from 1."""
+    nearest: bool
+    """Whether it is the most similar of those that were compared."""
+
+
 class SubmissionOut(Message):
     """A submission's receipt."""
 
@@ -178,6 +195,8 @@ class SubmissionOut(Message):
     failure: Failure | None
     runs: list[RunOut]
     score: ScoreOut | None
+    overlaps: list[EntryOverlap] = Field(default_factory=list)
+    """With the board's best entries and the most similar one, most similar first; once the subset is settled."""
 
 
 class SubmissionLine(Message):

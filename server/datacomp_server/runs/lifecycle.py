@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from datacomp.messages import Blame, DedupSetting, Failure, RunState, Stage, StageResult, SubsetResult
+from datacomp.messages import SKETCH_FILE, Blame, DedupSetting, Failure, RunState, Stage, StageResult, SubsetResult
 from datacomp.problems import Problem
+from datacomp.sketches import SIZE
 from datacomp_server.boards.removals import Removals
 from datacomp_server.clock import now
 from datacomp_server.database import storable
@@ -28,8 +29,9 @@ from datacomp_server.runs.repository import RunRepository
 from datacomp_server.runs.reuse import ancestors, inherit, input_digest
 from datacomp_server.runs.transitions import FINAL as FINAL_RUN
 from datacomp_server.settings import Settings
-from datacomp_server.storage import Storage
+from datacomp_server.storage import Storage, storage_faults
 from datacomp_server.submissions.models import StoredFile, Submission
+from datacomp_server.submissions.overlaps import SketchRepository
 from datacomp_server.submissions.quota import Quota
 from datacomp_server.submissions.repository import SubmissionRepository
 from datacomp_server.submissions.states import CANCELLED, FINAL, SCORED, RunFact, derive_state
@@ -56,6 +58,7 @@ class Lifecycle:
         self.runs = RunRepository(session)
         self.submissions = SubmissionRepository(session)
         self.scores = ScoreRepository(session)
+        self.sketches = SketchRepository(session)
         self.quota = Quota(session)
         self.removals = Removals(session)
         self.notices = NoticeService(session, settings)
@@ -121,6 +124,7 @@ class Lifecycle:
         run.result, run.environment, run.failure = storable(done.result), done.environment, None
         self._end(attempt, AttemptState.DONE)
         self._note_result(submission, run, done.result, done.scores)
+        self._note_sketch(submission, done)
         actor = f"worker:{attempt.worker}"
         self._move(submission, run, RunState.DONE, actor, f"attempt {attempt.number}")
         runs = self.runs.of_submission(submission.id)
@@ -302,6 +306,14 @@ class Lifecycle:
                     variances=scores.variances,
                 )
             )
+
+    def _note_sketch(self, submission: Submission, done: Done) -> None:
+        """Keep the subset's sketch where it can be compared with others'; taken-over subsets have theirs already."""
+        file = next((file for file in done.outputs if file.name == SKETCH_FILE), None)
+        if isinstance(done.result, SubsetResult) and file is not None and file.size <= 8 * SIZE:
+            with storage_faults(file.key):
+                sketch = b"".join(self.storage.blocks(file.key))
+            self.sketches.keep(done.result.subset_digest, sketch)
 
     # --- the one place where states change
 

@@ -118,6 +118,15 @@ class StoredFile(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class SubsetSketch(Base):
+    """The sketch of a subset (see `datacomp.sketches`), whoever handed it in."""
+
+    __tablename__ = "subset_sketches"
+
+    subset_digest: Mapped[str] = mapped_column(primary_key=True)
+    sketch: Mapped[bytes]
+
+
 class QuotaEntry(Base):
     """One line of the quota ledger: what a submission costs its participant, or the participant's team."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from datacomp.messages import (
+    EntryOverlap,
     Failure,
     Progress,
     QuotaNote,
@@ -117,6 +118,7 @@ def submission_out(
     hours: Mapping[str, Hours],
     quota: QuotaNote | None,
     score: ScoreOut | None,
+    overlaps: list[EntryOverlap],
     insider: bool,
 ) -> SubmissionOut:
     """The receipt. `deadlines`, `notes` and `hours` are by run; an `insider` is its participant or an organiser."""
@@ -159,4 +161,5 @@ def submission_out(
         failure=next((run.failure for run in shown if run.failure), None),
         runs=shown,
         score=score,
+        overlaps=overlaps,
     )

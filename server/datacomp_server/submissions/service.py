@@ -37,6 +37,7 @@ from datacomp_server.streaming import Received
 from datacomp_server.submissions.manifest import build_manifest
 from datacomp_server.submissions.models import StoredFile, Submission
 from datacomp_server.submissions.opening import opening_problems
+from datacomp_server.submissions.overlaps import SketchRepository, overlaps
 from datacomp_server.submissions.quota import Quota
 from datacomp_server.submissions.receipts import receipt_url, score_out, submission_out
 from datacomp_server.submissions.repository import SubmissionRepository
@@ -52,6 +53,7 @@ class SubmissionService:
     def __init__(self, session: Session, settings: Settings, storage: Storage) -> None:
         self.settings, self.storage = settings, storage
         self.submissions = SubmissionRepository(session)
+        self.sketches = SketchRepository(session)
         self.runs = RunRepository(session)
         self.hours = HoursRepository(session)
         self.scores = ScoreRepository(session)
@@ -261,6 +263,7 @@ class SubmissionService:
             hours=self.hours.of_runs([run.id for run in runs]),
             quota=self.quota.note(submission, insider=insider),
             score=_score(score, submission, viewer) if score else None,
+            overlaps=overlaps(self.sketches, submission, self.settings.public_url),
             insider=insider,
         )
 

@@ -16,6 +16,7 @@ from datacomp.commands.kept import counts_of, kept_of
 from datacomp.filtering.functions import EVAL_SIMILARITY
 from datacomp.messages import (
     REPORT_FILE,
+    SKETCH_FILE,
     SUBSET_FILE,
     FetchResult,
     Progress,
@@ -26,6 +27,7 @@ from datacomp.messages import (
 from datacomp.pool import Pool
 from datacomp.problems import BadInput
 from datacomp.scales import REHEARSAL_BATCH, REHEARSAL_STEPS
+from datacomp.sketches import sketch_of
 from datacomp.uids import Uids, find, from_hex, read_subset, sort, to_hex, write_subset
 from datacomp_worker.byod.store import SOURCE
 from datacomp_worker.settings import CacheSettings
@@ -72,7 +74,9 @@ def run(context: StageContext) -> StageOutput:
     report.write_text(result.model_dump_json(indent=1))
     gone = f", {result.removed:,} removed from the pool on request" if result.removed else ""
     context.report.log(f"{result.samples:,} samples in {count} shards, {selection.unavailable:,} unavailable{gone}\n")
-    return StageOutput(result, {SUBSET_FILE: uids_file, REPORT_FILE: report})
+    sketch = context.workspace / SKETCH_FILE
+    sketch.write_bytes(sketch_of(selection.uids).to_bytes())
+    return StageOutput(result, {SUBSET_FILE: uids_file, SKETCH_FILE: sketch, REPORT_FILE: report})
 
 
 def near_evaluation(pool: Pool, uids: Uids) -> int | None:
