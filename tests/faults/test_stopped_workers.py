@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 import pytest
 import sqlalchemy as sa
 from faults import share
@@ -96,16 +95,14 @@ def test_cancelling_ends_the_training_child(site: Any, summary: Callable[[str], 
     for number in range(share(50, least=2)):
         submission = site.platform.submit(20_000 + number)
         until(lambda s=submission: open_attempt(site, s, Stage.TRAIN), "training never began")
-        children = until(site.platform.training_children, "no training child")
+        until(site.platform.training_children, "no training child")
         began = time.monotonic()
         assert site.platform.clients[0].cancel(submission).state == "cancelled"
-        gone, alive = psutil.wait_procs(children, timeout=PATIENCE)
-        assert not alive
-        assert all(not psutil.pid_exists(child.pid) for child in gone)
+        # Of both seeds: the other worker's may have been started meanwhile.
+        until(lambda: not site.platform.training_children(), "a training child is left")
         taken.append(time.monotonic() - began)
         receipt = site.platform.receipt(submission)
         assert [run.state for run in receipt.runs][2:] == [RunState.CANCELLED] * 4
-    assert not site.platform.training_children()
     summary(
         f"{len(taken)} trainings cancelled, child gone after at most {max(taken):.1f} s (heartbeat {HEARTBEAT:g} s)"
     )
