@@ -47,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("pools")
     faces = [FACE if row == ROWS - 1 else [] for row in range(ROWS)]
     boxes = pa.array(faces, pa.list_(pa.list_(pa.float64())))
-    made = put_pool(folder, rows=ROWS, overrides={"face_bboxes": boxes})
+    made = put_pool(folder, language=True, rows=ROWS, overrides={"face_bboxes": boxes})
     boards = write_boards(folder, ONE_BOARD + "show_images = true\n" + SECOND + ABSENT)
     with running(
         Settings(

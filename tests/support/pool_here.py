@@ -7,6 +7,7 @@ from small_pool import SmallPool
 
 from datacomp.messages import Binned, Kept
 from datacomp.pool import ingest
+from datacomp.pool.recipe import Extras
 
 KEPT = Kept(
     rows_in=60,
@@ -21,9 +22,10 @@ KEPT = Kept(
 )
 
 
-def put_pool(data_dir: Path, name: str = "tiny", **how: Any) -> list[str]:
-    """Make a small pool where a server of this data directory looks for it; returns its uids in the order of rows."""
+def put_pool(data_dir: Path, name: str = "tiny", *, language: bool = False, **how: Any) -> list[str]:
+    """Make a small pool where a server of this data directory looks for it; returns its uids in the order of rows.
+    Languages take longest."""
     directory = data_dir / "pools" / name
     uids = SmallPool(**how).write(directory)
-    ingest(directory, processes=1)
+    ingest(directory, processes=1, extras=Extras(language=language))
     return uids

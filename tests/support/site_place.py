@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from pool_here import put_pool
 from pydantic import SecretStr
 from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, write_boards
 
@@ -32,6 +33,7 @@ description = "A small image-text pool that behaves like a crawl."
 scale = "tiny"
 suite = "mini.json"
 pool = "tiny"
+show_images = true
 submissions_per_day = 50
 dedup = { mode = "report" }
 
@@ -102,6 +104,7 @@ def running_site(root: Path) -> Iterator[Running]:
             event_poll_seconds=0.05,
             rate_limits=False,
         )
+        put_pool(root)
         app = create_app(settings)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -72,7 +72,18 @@ def test_the_board_as_csv(running: Running, board: str) -> None:
 def pages_of(board: str, receipt: str) -> list[str]:
     own = ["/submit", "/account", f"/submissions/{receipt}", f"/manifest/{receipt}"]
     boards = [board, f"{board}?tasks=all&unfinished=1", f"{board}/rules", "/boards/filtering-medium", "/boards"]
-    return ["/", *boards, "/queue", "/docs", "/api/docs", *own, "/nowhere"]
+    boards += [f"{board}/pool?expression=words+>+2", "/boards/filtering-medium/pool"]
+    return [
+        "/",
+        *boards,
+        "/queue",
+        "/docs",
+        "/docs/start",
+        "/docs/write-a-filter",
+        "/api/docs",
+        *own,
+        "/nowhere",
+    ]
 
 
 def serious(page: Page) -> list[str]:
