@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from datacomp.messages import QuotaState, RunState, Stage
@@ -32,11 +32,19 @@ class RunFilter:
     """Code of the failure."""
     participant: str = ""
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """As SQL."""
-        found: list[ColumnElement[bool]] = []
+    def of_submission(self) -> list[ColumnElement[bool]]:
+        """What it asks of the submission, as SQL; one without a file has no runs."""
+        found: list[ColumnElement[bool]] = [Submission.uploaded_at.is_not(None)]
         if self.board:
             found.append(Submission.board_name == self.board)
+        if self.participant:
+            named = select(User.id).where(User.name_key == self.participant.lower())
+            found.append(Submission.user_id.in_(named))
+        return found
+
+    def of_run(self) -> list[ColumnElement[bool]]:
+        """What it asks of the run, as SQL."""
+        found: list[ColumnElement[bool]] = []
         if self.state is not None:
             found.append(Run.state == self.state)
         if self.stage is not None:
@@ -44,9 +52,7 @@ class RunFilter:
         if self.worker:
             found.append(Run.worker == self.worker)
         if self.code:
-            found += [Run.state == RunState.FAILED, self.code == CODE]
-        if self.participant:
-            found.append(User.name_key == self.participant.lower())
+            found += [Run.state == RunState.FAILED, CODE.is_not_distinct_from(self.code)]
         return found
 
 
@@ -105,21 +111,27 @@ class ListRepository:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def runs(self, wanted: RunFilter, limit: int, offset: int) -> list[RunLine]:
-        """Runs, those of the newest submissions first, in the order in which they are carried out."""
+    def submissions_of(self, wanted: RunFilter, limit: int, offset: int = 0) -> list[str]:
+        """Ids of the submissions that have such runs, the newest first. Submissions are sorted, not runs: there are
+        many more of those, and their rows are wide."""
+        query = select(Submission.id).where(*wanted.of_submission())
+        if of_run := wanted.of_run():
+            query = query.where(Submission.id.in_(select(Run.submission_id).where(*of_run)))
+        order = (Submission.created_at.desc(), Submission.id)
+        return list(self.session.scalars(query.order_by(*order).limit(limit).offset(offset)))
+
+    def runs(self, submissions: Sequence[str], wanted: RunFilter) -> list[RunLine]:
+        """Such runs of some submissions, those of the newest first, in the order in which they are carried out."""
         columns = (
             *(Run.id, Run.submission_id, Submission.method, User.name, Submission.board_name, Submission.state),
             *(Submission.rehearsal, Run.stage, Run.seed, Run.queue, Run.state, Run.worker, Run.attempt_count),
             *(func.coalesce(Run.finished_at, Run.started_at, Run.queued_at), CODE),
         )
-        query = _of_runs(select(*columns), wanted)
-        order = (Submission.created_at.desc(), Run.submission_id, Run.position, Run.id)
-        return [RunLine(*row) for row in self.session.execute(query.order_by(*order).limit(limit).offset(offset))]
-
-    def submissions_of(self, wanted: RunFilter, limit: int) -> list[str]:
-        """Ids of the submissions whose runs those are, the newest first."""
-        query = _of_runs(select(Run.submission_id), wanted).group_by(Run.submission_id, Submission.created_at)
-        return list(self.session.scalars(query.order_by(Submission.created_at.desc(), Run.submission_id).limit(limit)))
+        query = select(*columns).select_from(Run).join(Submission, Submission.id == Run.submission_id)
+        query = query.join(User, User.id == Submission.user_id)
+        query = query.where(Submission.id.in_(submissions), *wanted.of_run())
+        order = (Submission.created_at.desc(), Submission.id, Run.position, Run.id)
+        return [RunLine(*row) for row in self.session.execute(query.order_by(*order))]
 
     def accounts(self, search: str, role: Role | None, limit: int, offset: int, today: dt.date) -> list[AccountLine]:
         """Accounts that are not deleted, by name."""
@@ -170,8 +182,3 @@ class ListRepository:
     ) -> dict[str, Any]:
         query = select(user_id, value).where(user_id.in_(ids), *conditions).group_by(user_id)
         return {row[0]: row[1] for row in self.session.execute(query)}
-
-
-def _of_runs(query: Select[Any], wanted: RunFilter) -> Select[Any]:
-    joined = query.select_from(Run).join(Submission, Submission.id == Run.submission_id)
-    return joined.join(User, User.id == Submission.user_id).where(*wanted.conditions())

@@ -25,7 +25,8 @@ from datacomp_server.pages.signed import OrganiserForm, OrganiserPage, Sent
 from datacomp_server.pages.web import answer, go, site_for
 
 router = APIRouter(prefix="/organise/runs", include_in_schema=False)
-PAGE = 50
+PAGE = 20
+"""Submissions whose runs are on one page."""
 MOST = 500
 """Submissions that may be chosen at once: their ids must fit a form."""
 LONGEST_REASON = 500
@@ -163,7 +164,9 @@ def _list(
     problems: list[Problem] | None = None,
 ) -> OrganiseRunsPage:
     with get_database(request).read() as session:
-        found = ListRepository(session).runs(filter_of(asked), PAGE + 1, (page - 1) * PAGE)
+        lists, wanted = ListRepository(session), filter_of(asked)
+        found = lists.submissions_of(wanted, PAGE + 1, (page - 1) * PAGE)
+        lines = lists.runs(found[:PAGE], wanted)
         boards = BoardService(session).list_boards()
 
     def address(other: int) -> str:
@@ -176,7 +179,7 @@ def _list(
         boards=boards,
         states=[state.value for state in RunState],
         stages=[stage.value for stage in Stage],
-        lines=found[:PAGE],
+        lines=lines,
         most=MOST,
         newer=address(page - 1) if page > 1 else None,
         older=address(page + 1) if len(found) > PAGE else None,
