@@ -124,7 +124,7 @@ def test_charts_answer_to_the_pointer(running: Running, browser: Browser, board:
         live = chart.locator(".live svg")
         expect(live).to_be_visible()
         expect(chart.locator("picture")).to_be_hidden()
-        live.locator("g.mark-symbol path").first.hover()
+        live.locator("g.mark-symbol path").first.hover(force=True)
         tip = page.locator("#vg-tooltip-element")
         expect(tip).to_be_visible()
         expect(tip).to_contain_text("method")
