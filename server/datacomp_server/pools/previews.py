@@ -28,7 +28,7 @@ from datacomp_server.pools.library import Shelf
 MOST_CALLS = 8
 """Functions of an expression that is tried here: each may sort the whole pool."""
 WAITING = 4
-"""Requests that may wait for the one that is worked on."""
+"""Requests that are worked on or wait; more are refused."""
 PATIENCE = 10.0
 """Seconds that they wait."""
 KEPT = 128
