@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from datacomp.messages import QuotaState, RunState, Stage
@@ -31,6 +31,11 @@ class RunFilter:
     code: str = ""
     """Code of the failure."""
     participant: str = ""
+
+    @property
+    def rare(self) -> bool:
+        """Whether few runs can be such, so that they are looked up first: most are done."""
+        return bool(self.code) or self.state not in {None, RunState.DONE}
 
     def of_submission(self) -> list[ColumnElement[bool]]:
         """What it asks of the submission, as SQL; one without a file has no runs."""
@@ -115,8 +120,11 @@ class ListRepository:
         """Ids of the submissions that have such runs, the newest first. Submissions are sorted, not runs: there are
         many more of those, and their rows are wide."""
         query = select(Submission.id).where(*wanted.of_submission())
-        if of_run := wanted.of_run():
+        of_run = wanted.of_run()
+        if wanted.rare:
             query = query.where(Submission.id.in_(select(Run.submission_id).where(*of_run)))
+        elif of_run:
+            query = query.where(exists().where(Run.submission_id == Submission.id, *of_run))
         order = (Submission.created_at.desc(), Submission.id)
         return list(self.session.scalars(query.order_by(*order).limit(limit).offset(offset)))
 
