@@ -136,7 +136,18 @@ def test_the_fragment_has_every_live_part(name: str) -> None:
     parts = [element["data-part"] for element in whole.elements if element["data-part"]]
     assert parts == [element["data-part"] for element in fragment.elements if element["data-part"]]
     # receipt.js replaces parts one by one, so the set must not depend on the state.
-    assert parts == ["head", "outcome", "scores", "kept", "overlaps", "curves", "timeline", "about", "commands", "change"]
+    assert parts == [
+        "head",
+        "outcome",
+        "scores",
+        "kept",
+        "overlaps",
+        "curves",
+        "timeline",
+        "about",
+        "commands",
+        "change",
+    ]
     assert not fragment.wrong
 
 
