@@ -131,6 +131,10 @@ class Receiver:
         self._scores.flush()
         return np.memmap(self._scores, dtype, mode="r", shape=(self.rows,))
 
+    def close(self) -> None:
+        """Let go of the file; scores that were taken stay."""
+        self._scores.close()
+
     def _allow(self, kind: bytes, length: int) -> None:
         if self.ended:
             raise _malformed("something follows the end")

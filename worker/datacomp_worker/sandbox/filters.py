@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -66,15 +66,16 @@ def score_in_sandbox(
     progress = _Progress(tick)
     receiver = Receiver(pool.rows, progress, folder)
     box = Box([*PYTHON, *inner], mounts)
-    outcome = _run_placed(
-        lambda: run(box, limits, feed=receiver.feed, layers=layers, cgroup=cgroup, check=check), code.name
-    )
-    try:
-        scores = _scores(receiver, outcome, limits, f"{code.name}, after {progress.rows:,} of {pool.rows:,} rows")
-    except DatacompError as error:
-        error.log_tail = outcome.log
-        _require_sound(pool, error)
-        raise
+    with closing(receiver):
+        outcome = _run_placed(
+            lambda: run(box, limits, feed=receiver.feed, layers=layers, cgroup=cgroup, check=check), code.name
+        )
+        try:
+            scores = _scores(receiver, outcome, limits, f"{code.name}, after {progress.rows:,} of {pool.rows:,} rows")
+        except DatacompError as error:
+            error.log_tail = outcome.log
+            _require_sound(pool, error)
+            raise
     return Scored(scores, receiver.header.rule if receiver.header else "", outcome)
 
 
