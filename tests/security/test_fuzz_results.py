@@ -59,7 +59,7 @@ def receive(data: bytes) -> object:
         size = rng.choice((1, 3, 64, 65536))
         receiver.feed(data[at : at + size])
         at += size
-    held = len(receiver._buffer) + len(receiver._scores)
+    held = len(receiver._buffer) + receiver._size
     assert held <= len(data) + ROWS * 8, "holds more than it was given"
     scores = receiver.scores()
     assert scores.shape == (ROWS,)
