@@ -57,6 +57,7 @@ def test_the_leaderboard_sorts_by_its_links(running: Running, browser: Browser, 
         page.get_by_role("link", name="Show all 3 tasks").click()
         expect(page.get_by_role("columnheader", name="Uncounted")).to_be_visible()
         page.get_by_role("columnheader", name="Method").get_by_role("link").click()
+        expect(page).to_have_url(re.compile("sort=method"))
         assert column(page, "method")[0] == "A weak one"
         page.get_by_role("link", name=re.compile("^Show . unfinished")).click()
         expect(page.get_by_role("listitem").filter(has_text="Unfinished")).to_contain_text("validating")
