@@ -20,33 +20,17 @@ from pathlib import Path
 from statistics import stdev
 
 from datacomp.filtering import select
-from datacomp.messages import Progress
 from datacomp.pool import Pool
 from datacomp.scales import get_scale
 from datacomp.scoring import aggregate, score_records
 from datacomp.suite import Suite, load_suite
 from datacomp_worker.evaluation import evaluate_suite
 from datacomp_worker.shard_cache import ShardCache
+from datacomp_worker.stages.base import Silent
 from datacomp_worker.subsets import materialise
 from datacomp_worker.tracks import clip
 
 MEANS = ("average", "main")
-
-
-class Quiet:
-    """A stage's line to nobody."""
-
-    def progress(self, progress: Progress) -> None:
-        pass
-
-    def log(self, text: str) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
-
-    def store(self, name: str, path: Path) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -67,7 +51,7 @@ def one(pool: Pool, suite: Suite, data: Path, fraction: float, seed: int, thread
     with tempfile.TemporaryDirectory(prefix="tolerance-") as folder:
         work, cache = Path(folder), ShardCache(Path(folder), 1 << 40)
         with materialise(pool, chosen, cache, report=lambda *_: None, check=lambda: None) as shards:
-            trained = clip.train(chosen, scale, seed, shards=shards, workdir=work / "training", report=Quiet())
+            trained = clip.train(chosen, scale, seed, shards=shards, workdir=work / "training", report=Silent())
         records = work / "records.parquet"
         evaluate_suite(suite, data, clip.load(trained.checkpoint, scale), records)
         values = {key: found.value for key, found in score_records(records, suite).items() if found.value is not None}

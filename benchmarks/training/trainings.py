@@ -11,10 +11,10 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datacomp.messages import Progress
 from datacomp.pool import Pool
 from datacomp.scales import SCALES, Scale
 from datacomp_worker.shard_cache import ShardCache
+from datacomp_worker.stages.base import Silent
 from datacomp_worker.subsets import materialise, select
 from datacomp_worker.training.recipe import steps_per_epoch, trainer_arguments
 
@@ -64,22 +64,6 @@ class Spec:
         """From JSON."""
         found = json.loads(path.read_text())
         return cls(**{**found, "pool": Path(found["pool"]), "work": Path(found["work"])})
-
-
-class Silent:
-    """A line to no server."""
-
-    def progress(self, progress: Progress) -> None:
-        pass
-
-    def log(self, text: str) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
-
-    def store(self, name: str, path: Path) -> None:
-        pass
 
 
 def ours(spec: Spec, workdir: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from datacomp.messages import ScalePoint, Series
+from datacomp.messages import ScalePoint, Series, TrendOut
 from datacomp.problems import BadInput
 from datacomp.scales import SCALES
 from datacomp.scaling.agreement import agreement, agreements, right_pairs
@@ -32,8 +32,8 @@ def series(name: str = "a filter", **scores: float) -> Series:
     return Series(method=name, points=[point(scale, score) for scale, score in scores.items()])
 
 
-def codes(found: object) -> set[str]:
-    return {caution.code for caution in found.cautions}  # type: ignore[attr-defined]
+def codes(found: TrendOut) -> set[str]:
+    return {caution.code for caution in found.cautions}
 
 
 def law_points(count: int, decades: float, alpha: float = 0.3, floor: float = 0.2) -> Series:

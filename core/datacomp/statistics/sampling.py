@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -211,9 +212,14 @@ def _fold_variance(value: Callable[[Callable[[Records], Records]], float | None]
     values = []
     for out in range(folds):
         gone = items[fold == out]
-        values.append(value(lambda records, gone=gone: records.where(~np.isin(records.item, gone))))  # type: ignore[misc]
+        values.append(value(partial(_without, gone)))
     found = np.array([np.nan if left is None else left for left in values])
     return float((folds - 1) / folds * ((found - found.mean()) ** 2).sum())
+
+
+def _without(gone: npt.NDArray[np.int64], records: Records) -> Records:
+    """The records but for those of some items."""
+    return records.where(~np.isin(records.item, gone))
 
 
 def _around(value: float, variance: float) -> Sampled:

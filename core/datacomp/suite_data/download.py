@@ -182,9 +182,9 @@ def _transfer(repository: str, commit: str, remote: Remote, into: Path, endpoint
 
 def _bar(title: str, size: int, report: Report) -> Any:
     """The library's progress bar, which tells ours."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
-    class Told(tqdm):  # type: ignore[misc]
+    class Told(tqdm):  # type: ignore[misc] # the package carries no types
         def __init__(self, *_: Any, **options: Any) -> None:
             self._done = float(options.get("initial") or 0)
             super().__init__(disable=True)

@@ -31,6 +31,22 @@ class Reporter(Protocol):
         """Store a file under this attempt before the stage ends (checkpoints, so that another host can go on)."""
 
 
+class Silent:
+    """A stage's line to nobody."""
+
+    def progress(self, progress: Progress) -> None:
+        """Told to nobody."""
+
+    def log(self, text: str) -> None:
+        """Told to nobody."""
+
+    def check(self) -> None:
+        """Never cancelled."""
+
+    def store(self, name: str, path: Path) -> None:
+        """Kept nowhere: nobody goes on with this attempt."""
+
+
 def in_rows(reporter: Reporter) -> Callable[[str, float, float], None]:
     """A stage's line for work that reports (what, rows done, rows in all)."""
 
@@ -81,4 +97,4 @@ class StageOutput:
 
 StageFunction = Callable[[StageContext], StageOutput]
 
-__all__ = ["Cancelled", "Reporter", "Stage", "StageContext", "StageFunction", "StageOutput", "in_rows"]
+__all__ = ["Cancelled", "Reporter", "Silent", "Stage", "StageContext", "StageFunction", "StageOutput", "in_rows"]
