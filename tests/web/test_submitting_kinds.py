@@ -106,7 +106,7 @@ def test_an_expression_is_tried_without_scripts(running: Running, browser: Brows
 
 def test_the_board_decides_what_is_taken(running: Running, browser: Browser) -> None:
     with person(browser, running.url) as visitor:
-        visitor.sign_up("owner")
+        visitor.sign_up("bringer")
         page = visitor.open("/submit?board=own-tiny")
         for name in ("uids", "expression", "code"):
             expect(kind(page, name)).to_be_disabled()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from datacomp_worker.training.crew import Crew
 from datacomp_worker.training.events import Plan
 
 SBATCH = (
-    '#!/bin/sh\nfor last; do :; done\ncp "$last" "{told}/sbatch"\nenv > "{told}/env"\necho "Submitted batch job 77"\n'
+    '#!/bin/sh\nfor last; do :; done\nenv > "{told}/env"\ncp "$last" "{told}/sbatch"\n'
+    'while [ -e "{told}/busy" ]; do sleep 0.05; done\necho "Submitted batch job 77"\n'
 )
 SACCT = '#!/bin/sh\nprintf "JobID|State|NodeList\\n77|%s|node1\\n" "$(cat {told}/state)"\n'
 SCANCEL = '#!/bin/sh\necho "$@" >> {told}/scancel\n'
@@ -68,6 +70,18 @@ def test_a_job_asks_for_its_hosts_and_gpus_and_is_cancelled_when_told(told: Path
         assert [line for line in wanted if f"#SBATCH {line}" not in asked] == []
         assert "secret-token" not in (told / "env").read_text()
         child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == 128 + signal.SIGTERM
+    assert (told / "scancel").read_text().split() == ["77"]
+
+
+def test_a_job_that_is_being_submitted_when_the_worker_ends_is_cancelled(told: Path, tmp_path: Path) -> None:
+    (told / "busy").touch()
+    with start(told, tmp_path) as child:
+        while not (told / "sbatch").exists():
+            assert child.poll() is None
+            time.sleep(0.05)
+        child.send_signal(signal.SIGTERM)
+        (told / "busy").unlink()
         assert child.wait(60) == 128 + signal.SIGTERM
     assert (told / "scancel").read_text().split() == ["77"]
 

@@ -24,23 +24,31 @@ ENDED_WELL = frozenset({"COMPLETED", "FINISHED"})
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
 
 
-class Told(BaseException):
-    """The worker wants the job to end."""
+class _Orders:
+    """Whether the worker wants the job to end. Noted, not raised: a signal that comes while the job is being submitted
+    must not lose the job that is to be cancelled."""
+
+    def __init__(self) -> None:
+        self.end = False
+        signal.signal(signal.SIGTERM, self._told)
+
+    def _told(self, number: int, frame: FrameType | None) -> None:
+        self.end = True
 
 
 def submit_and_wait(plan: Plan, plan_file: str) -> int:
     """Submit the job, pass its log on to standard output, cancel it on SIGTERM; returns an exit status."""
-    signal.signal(signal.SIGTERM, _told)
+    orders = _Orders()
     job = _submit(plan, plan_file)
-    _say(f"submitted as job {job.job_id} ({plan.crew.cluster})")
     log, at = Path(job.paths.stdout), 0
     try:
-        while not job.done():
+        _say(f"submitted as job {job.job_id} ({plan.crew.cluster})")
+        while not orders.end and not job.done():
             at = _pass_on(log, at)
             time.sleep(POLL_SECONDS)
-    except Told:
-        job.cancel(check=False)
-        return 128 + signal.SIGTERM
+        if orders.end:
+            job.cancel(check=False)
+            return 128 + signal.SIGTERM
     except BaseException:
         job.cancel(check=False)
         raise
@@ -54,10 +62,6 @@ def submit_and_wait(plan: Plan, plan_file: str) -> int:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def _told(number: int, frame: FrameType | None) -> None:
-    raise Told
 
 
 def _submit(plan: Plan, plan_file: str) -> Any:
