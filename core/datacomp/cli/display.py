@@ -15,12 +15,22 @@ from rich.text import Text
 
 from datacomp.client import Client
 from datacomp.console import console, errors
-from datacomp.messages import Failure, LeaderboardOut, Progress, QuotaNote, QuotaOut, RunOut, ScoreOut, SubmissionOut
+from datacomp.messages import (
+    Failure,
+    LeaderboardOut,
+    LeaderboardRow,
+    Progress,
+    QuotaNote,
+    QuotaOut,
+    RunOut,
+    ScoreOut,
+    SubmissionOut,
+)
 from datacomp.problems import PlatformFault
 
 POLL_SECONDS = 0.5
 WIDE = 110
-"""Columns of a terminal from which on a leaderboard shows its groups."""
+"""Columns of a terminal from which on a leaderboard shows differences to the best baseline."""
 STATE_STYLE = {"done": "green", "running": "cyan", "failed": "red", "cancelled": "yellow"}
 FINAL_STYLE = {"scored": "green", "rejected": "red", "failed": "red"}
 
@@ -139,23 +149,57 @@ def _number(value: float | None) -> str:
 
 
 def leaderboard_table(board: LeaderboardOut, *, all_tasks: bool = False) -> Table:
-    """The leaderboard as a table; `all_tasks` adds a column per task."""
+    """The leaderboard as a table, with the ranges and intervals that its page shows; a terminal of `WIDE` columns has
+    the differences to the best baseline too, one with room the groups, and `all_tasks` adds a column per task."""
     wide = all_tasks or console.width >= WIDE
-    groups = sorted({group for row in board.rows for group in row.groups}) if wide else []
-    table = Table(title=f"{board.title}: {board.rank_by}", title_justify="left")
-    table.add_column("rank", justify="right")
-    for column in ("method", "by"):
-        table.add_column(column, overflow="fold")
-    numbers = ["subset", "score", *groups, *(board.tasks if all_tasks else [])]
-    for column in numbers:
+    groups = sorted({group for row in board.rows for group in row.groups})
+    if not all_tasks and console.width < WIDE + sum(max(len(group), 5) + 3 for group in groups):
+        groups = []
+    table = Table(title=f"{board.title}: {board.rank_by}", title_justify="left", caption=_says(board))
+    table.caption_justify = "left"
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("method", overflow="fold", min_width=14)
+    table.add_column("by", overflow="fold", min_width=6)
+    numbers = ["subset", "score", "95% interval", *(["to baseline"] if wide else [])]
+    for column in [*numbers, *groups, *(board.tasks if all_tasks else [])]:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
+    if board.under_way:
+        table.add_column("status", no_wrap=True)
     for row in (*board.rows, *board.under_way):
-        figures = [_number(row.score), *(_number(row.groups.get(group)) for group in groups)]
+        figures = [f"{row.subset_size:,}" if row.subset_size is not None else "", _number(row.score)]
+        figures += [_interval(row), *([_delta(row.delta_to_baseline)] if wide else [])]
+        figures += [_number(row.groups.get(group)) for group in groups]
         figures += [_number(row.tasks.get(task)) for task in board.tasks] if all_tasks else []
-        size = f"{row.subset_size:,}" if row.subset_size is not None else ""
         method = escape(row.method) + (" [dim](baseline)[/]" if row.baseline else "")
-        table.add_row(str(row.rank or ""), method, escape(row.team or row.participant), size, *figures, row.status)
+        status = [row.status] if board.under_way else []
+        table.add_row(_place(row), method, escape(row.team or row.participant), *figures, *status)
     if not board.rows and not board.under_way:
         table.add_row("", "[dim]no entry yet[/]")
     return table
+
+
+def _place(row: LeaderboardRow) -> str:
+    """Between which ranks it may stand; a dash for what has none, dots until its range is worked out."""
+    if row.rank_lo is None or row.rank_hi is None:
+        return "-" if row.rank is None else "..."
+    return str(row.rank_lo) if row.rank_lo == row.rank_hi else f"{row.rank_lo}-{row.rank_hi}"
+
+
+def _interval(row: LeaderboardRow) -> str:
+    return "" if row.score_lo is None or row.score_hi is None else f"{row.score_lo:.3f}-{row.score_hi:.3f}"
+
+
+def _delta(value: float | None) -> str:
+    return "" if value is None else f"{value:+.3f}"
+
+
+def _says(board: LeaderboardOut) -> str | None:
+    """What stands under the table."""
+    shown = len(board.rows)
+    parts = [f"{shown:,} of {board.total:,} entries"] if shown < board.total else []
+    if board.rows and board.ranks_pending:
+        parts.append("ranks follow: scores have changed since they were worked out")
+    named = len(board.under_way)
+    if board.under_way_total > named:
+        parts.append(f"{named:,} of {board.under_way_total:,} under way")
+    return "; ".join(parts) or None
