@@ -70,44 +70,52 @@ def one_studio() -> Iterator[Studio]:
 
 @pytest.mark.parametrize(("chart", "word", "marks"), EVERY, ids=lambda value: type(value).__name__)
 def test_every_chart_shows_its_data(studio: Studio, chart: Chart, word: str, marks: int) -> None:
-    drawing = studio.draw(chart, Look())
-    svg = ElementTree.fromstring(drawing.svg)
+    svg = ElementTree.fromstring(studio.svg(chart, Look()))
     texts = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert word in texts
     drawn = [path for path in svg.iter("{http://www.w3.org/2000/svg}path") if path.get("role") == "graphics-symbol"]
     assert len(drawn) >= marks
-    assert json.loads(drawing.spec)["$schema"].startswith("https://vega.github.io/schema/vega-lite/v6")
+    assert json.loads(studio.spec(chart, Look()))["$schema"].startswith("https://vega.github.io/schema/vega-lite/v6")
 
 
 def test_a_chart_fits_theme_and_width_and_is_drawn_once(studio: Studio) -> None:
-    light, dark, narrow = (studio.draw(SIZES, look) for look in (Look(), Look(dark=True), Look(narrow=True)))
-    assert "#7db9e8" in dark.svg
-    assert "#7db9e8" not in light.svg
-    width = [float(ElementTree.fromstring(drawing.svg).get("width", "")) for drawing in (light, narrow)]
+    light, dark, narrow = (studio.svg(SIZES, look) for look in (Look(), Look(dark=True), Look(narrow=True)))
+    assert "#7db9e8" in dark
+    assert "#7db9e8" not in light
+    width = [float(ElementTree.fromstring(svg).get("width", "")) for svg in (light, narrow)]
     assert width[1] < 400 < width[0]
-    assert studio.draw(SIZES, Look()) is light
+    assert studio.svg(SIZES, Look()) is light
+
+
+def test_charts_that_differ_in_their_data_are_made_once(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio.spec(Shares("words", ("few", "many"), (1, 2), (3, 4)), Look())
+    monkeypatch.setattr(studio, "_ask", None)
+    other = json.loads(studio.spec(Shares("words", ("few", "many"), (9, 1), (5, 5)), Look()))
+    assert other["data"]["name"] in other["datasets"]
+    shares = [row["share"] for rows in other["datasets"].values() for row in rows]
+    assert shares == [0.9, 0.1, 0.5, 0.5]
 
 
 def test_what_methods_are_called_cannot_end_a_chart(studio: Studio) -> None:
     name = "</text><script>alert(1)</script>"
-    drawing = studio.draw(Dots("samples", "average", (Dot(name, 1, 0.1), Dot("b", 2, 0.2))), Look())
-    assert "<script" not in drawing.svg
-    tasks = studio.draw(Strip(name, (name,), (Tick(name, "b", 0.2),)), Look())
-    assert "<script" not in tasks.svg
+    drawing = studio.svg(Dots("samples", "average", (Dot(name, 1, 0.1), Dot("b", 2, 0.2))), Look())
+    assert "<script" not in drawing
+    tasks = studio.svg(Strip(name, (name,), (Tick(name, "b", 0.2),)), Look())
+    assert "<script" not in tasks
 
 
 def test_a_drawing_process_that_dies_is_replaced() -> None:
     studio = Studio()
     try:
-        studio.draw(SIZES, Look())
+        studio.svg(SIZES, Look())
         assert studio._pool is not None
         process = next(iter(studio._pool._processes.values()))
         assert process.pid != os.getpid()
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join(10)
         with pytest.raises(PlatformFault, match="chart-not-drawn"):
-            studio.draw(SIZES, Look(dark=True))
-        assert "baseline" in studio.draw(SIZES, Look(dark=True)).svg
+            studio.svg(SIZES, Look(dark=True))
+        assert "baseline" in studio.svg(SIZES, Look(dark=True))
     finally:
         studio.close()
 

@@ -1,5 +1,5 @@
 // Puts live charts in the place of drawn ones: values under the pointer, once a chart is seen. The drawing stays where
-// anything fails.
+// anything fails. Of figures that come later (a preview, news of a receipt) no drawing is asked for unless that fails.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const narrow = matchMedia("(max-width: 40rem)");
@@ -25,7 +25,7 @@ async function enliven(figure) {
   asked.set("narrow", narrow.matches);
   try {
     const [embed, reply] = await Promise.all([vega(figure.dataset.bundle), fetch(`${figure.dataset.chart}.json?${asked}`)]);
-    if (!reply.ok) return;
+    if (!reply.ok) throw new Error(reply.statusText);
     const place = document.createElement("div");
     await embed(place, await reply.json(), OPTIONS);
     place.setAttribute("role", "img");
@@ -35,7 +35,7 @@ async function enliven(figure) {
     image.hidden = true;
     image.before(place);
   } catch {
-    // The drawing stays.
+    image.hidden = figure.querySelector(".live") !== null; // the drawing stays, or comes
   }
 }
 
@@ -47,10 +47,18 @@ const seen = new IntersectionObserver((entries) => {
   }
 });
 
-const all = document.querySelectorAll("figure[data-chart]");
-for (const figure of all) seen.observe(figure);
+for (const figure of document.querySelectorAll("figure[data-chart]")) seen.observe(figure);
+new MutationObserver((changes) => {
+  for (const node of changes.flatMap((change) => [...change.addedNodes])) {
+    if (node.nodeType !== Node.ELEMENT_NODE) continue;
+    for (const figure of node.querySelectorAll("figure[data-chart]")) {
+      figure.querySelector("picture").hidden = true;
+      seen.observe(figure);
+    }
+  }
+}).observe(document.getElementById("content"), { childList: true, subtree: true });
 for (const change of [dark, narrow]) {
   change.addEventListener("change", () => {
-    for (const figure of all) if (figure.querySelector(".live")) enliven(figure);
+    for (const live of document.querySelectorAll("figure[data-chart] > .live")) enliven(live.parentElement);
   });
 }

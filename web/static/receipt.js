@@ -36,9 +36,11 @@ function keepPlace(old, fresh) {
   };
 }
 
-/** The same parts without what the reader may have toggled. */
+/** The same parts without what the reader may have toggled, and with charts as the server wrote them. */
 function bare(part) {
   const copy = part.cloneNode(true);
+  for (const live of copy.querySelectorAll("figure.chart > .live")) live.remove();
+  for (const picture of copy.querySelectorAll("figure.chart > picture")) picture.removeAttribute("hidden");
   for (const details of copy.querySelectorAll("details[data-keep]")) details.removeAttribute("open");
   return copy.outerHTML;
 }

@@ -35,13 +35,17 @@ LIGHT = Ink("#1c2126", "#545c65", "#dcdfdc", "#0b5c8f", "#7a4f00", "#17683a")
 DARK = Ink("#e6e8ea", "#a5adb5", "#343a41", "#7db9e8", "#ebc06b", "#77d19b")
 
 
-def draw(chart: Chart, look: Look) -> tuple[str, str]:
-    """The chart as Vega-Lite (JSON) and as SVG."""
+def spec(chart: Chart, look: Look) -> str:
+    """The chart as Vega-Lite, JSON."""
     ink = DARK if look.dark else LIGHT
     built = _build(chart, ink, NARROW if look.narrow else WIDE)
-    spec: dict[str, Any] = built.properties(background="transparent", config=_config(ink)).to_dict()
-    svg: str = vl_convert.vegalite_to_svg(spec)
-    return json.dumps(spec), svg
+    return json.dumps(built.properties(background="transparent", config=_config(ink)).to_dict())
+
+
+def svg(spec: str) -> str:
+    """A Vega-Lite chart, drawn."""
+    drawn: str = vl_convert.vegalite_to_svg(spec)
+    return drawn
 
 
 def bundle() -> str:
@@ -170,14 +174,8 @@ def _(chart: Curves, ink: Ink, width: int) -> alt.TopLevelMixin:
 
 @_build.register
 def _(chart: Shares, ink: Ink, width: int) -> alt.TopLevelMixin:
-    values = [
-        {"bin": bin_, "place": place, "which": which, "share": count / max(sum(counts), 1), "rows": count}
-        for which, counts in zip(chart.names, (chart.kept, chart.pool), strict=True)
-        for place, (bin_, count) in enumerate(zip(chart.bins, counts or (0,) * len(chart.bins), strict=True))
-        if sum(counts)
-    ]
     axis = alt.Axis(labelAngle=0 if max(map(len, chart.bins), default=0) <= 4 else -45, labelOverlap=True, grid=False)
-    base = alt.Chart(_rows(values)).encode(
+    base = alt.Chart(_rows(chart.values)).encode(
         x=alt.X("bin:N", sort=list(chart.bins), title=chart.title, axis=axis),
         y=alt.Y("share:Q", title="share of rows", axis=alt.Axis(format="%", tickCount=4), stack=None),
         tooltip=["bin:N", "which:N", alt.Tooltip("rows:Q", format=","), alt.Tooltip("share:Q", format=".1%")],

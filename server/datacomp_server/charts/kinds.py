@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 
 class Mark(StrEnum):
@@ -77,6 +78,22 @@ class Shares:
     pool: tuple[int, ...]
     names: tuple[str, str] = ("kept", "whole pool")
     """Of the bars and of the lines across."""
+
+    @property
+    def outline(self) -> Shares:
+        """The same chart of other rows: its drawing differs in `values` alone."""
+        one = (1,) * len(self.bins)
+        return replace(self, kept=one if sum(self.kept) else (), pool=one if sum(self.pool) else ())
+
+    @property
+    def values(self) -> list[dict[str, Any]]:
+        """What is drawn: a row for every bin of the kept, then of all."""
+        return [
+            {"bin": bin_, "which": which, "share": count / sum(counts), "rows": count}
+            for which, counts in zip(self.names, (self.kept, self.pool), strict=True)
+            if sum(counts)
+            for bin_, count in zip(self.bins, counts, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong
 from concurrent.futures.process import BrokenProcessPool
@@ -15,46 +17,49 @@ from typing import Any
 
 from datacomp.lifeline import die_with_parent
 from datacomp.problems import PlatformFault
-from datacomp_server.charts.kinds import Chart, Look
+from datacomp_server.charts.kinds import Chart, Look, Shares
 
 PATIENCE = 30.0
 """Seconds for a drawing, the start of the process included."""
-MOST = 512
-"""Drawings kept: a few tens of kB each."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A drawn chart."""
-
-    spec: str
-    """Vega-Lite, JSON."""
-    svg: str
+MOST = 1024
+"""Specifications and drawings kept: up to a few tens of kB each."""
 
 
 @dataclass
 class Studio:
     """Draws charts, each once. Safe to use from many threads; the process starts with the first chart."""
 
-    _kept: OrderedDict[tuple[Chart, Look], Drawing] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[tuple[str, Chart, Look], str] = field(default_factory=OrderedDict)
     _bundle: str | None = None
     _pool: ProcessPoolExecutor | None = None
     _hand: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "studio"))
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def draw(self, chart: Chart, look: Look) -> Drawing:
-        """The chart's drawing. `PlatformFault` when the drawing process does not answer."""
-        key = chart, look
+    def spec(self, chart: Chart, look: Look) -> str:
+        """The chart as Vega-Lite, JSON. `PlatformFault` when the drawing process does not answer."""
+        if not isinstance(chart, Shares):
+            return self._once("spec", chart, look, lambda: self._ask("spec", chart, look))
+        # Every expression that is tried makes five of them, which differ in their data alone.
+        outline = chart.outline
+        frame = json.loads(self._once("spec", outline, look, lambda: self._ask("spec", outline, look)))
+        return json.dumps(frame | {"datasets": {frame["data"]["name"]: chart.values}})
+
+    def svg(self, chart: Chart, look: Look) -> str:
+        """The chart drawn. `PlatformFault` as of `spec`."""
+        return self._once("svg", chart, look, lambda: self._ask("svg", self.spec(chart, look)))
+
+    def _once(self, what: str, chart: Chart, look: Look, make: Callable[[], str]) -> str:
+        key = what, chart, look
         with self._guard:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        drawing = Drawing(*self._ask("draw", chart, look))
+        made = make()
         with self._guard:
-            self._kept[key] = drawing
+            self._kept[key] = made
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
-        return drawing
+        return made
 
     def bundle(self) -> str:
         """The script that makes charts answer to a pointer."""

@@ -101,7 +101,7 @@ def board_chart(
             papers = PublishedService(session).leaderboard_rows(name)
         table = table.model_copy(update={"rows": [*table.rows, *papers]})
         chart = sizes(table) if which is BoardChart.SIZE else tasks(table, names, chances)
-        return _drawn(studio, chart, look, form)
+        return drawn(studio, chart, look, form)
 
     return answers.get(repr(("chart", name, which, form, look)), MEDIA[form], make).response(request)
 
@@ -117,7 +117,7 @@ def loss_chart(
 ) -> Response:
     """The loss over samples seen, a line a seed; axes alone as long as nothing has been trained."""
     chart = losses(submissions.receipt(submission_id, viewer))
-    return Response(_drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
+    return Response(drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/submissions/{submission_id}/charts/kept/{which}.{form}")
@@ -135,7 +135,7 @@ def kept_chart(
     chart = next((shares_of(each) for each in kept.binned if each.name == which), None) if kept is not None else None
     if chart is None:
         raise NotFound.of("chart-missing", f"nothing is known of {which!r} here", where=submission_id)
-    return Response(_drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
+    return Response(drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/boards/{name}/pool/charts/{which}.{form}")
@@ -155,7 +155,7 @@ def pool_chart(
     chart = dict(every).get(which)
     if chart is None:
         raise NotFound.of("chart-missing", f"nothing is known of {which!r} here", where=pool.board.name)
-    return Response(_drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
+    return Response(drawn(studio, chart, look, form), media_type=MEDIA[form], headers={"Cache-Control": "no-cache"})
 
 
 def sizes(table: LeaderboardOut) -> Dots:
@@ -205,6 +205,6 @@ def _interval(row: LeaderboardRow) -> tuple[float, float] | tuple[None, None]:
     return (low, high) if low is not None and high is not None else (None, None)
 
 
-def _drawn(studio: Studio, chart: Chart, look: Look, form: Form) -> bytes:
-    drawing = studio.draw(chart, look)
-    return (drawing.svg if form is Form.SVG else drawing.spec).encode()
+def drawn(studio: Studio, chart: Chart, look: Look, form: Form) -> bytes:
+    """The chart in the form that is asked for."""
+    return (studio.svg(chart, look) if form is Form.SVG else studio.spec(chart, look)).encode()

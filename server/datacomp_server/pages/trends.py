@@ -15,7 +15,7 @@ from datacomp.scaling.laws import LEAST_ERROR
 from datacomp.suite import Suite
 from datacomp_server.charts.kinds import Course, Courses
 from datacomp_server.dependencies import AnswersDep, DatabaseDep, StudioDep
-from datacomp_server.pages.charts import MEDIA, Form, LookDep
+from datacomp_server.pages.charts import MEDIA, Form, LookDep, drawn
 from datacomp_server.pages.contexts import Page, Site
 from datacomp_server.pages.rendering import render
 from datacomp_server.pages.table import group_label
@@ -101,8 +101,7 @@ def chart(
     def make() -> bytes:
         with database.read() as session:
             found = TrendService(session).overview(asked)
-        drawing = studio.draw(courses(found), look)
-        return (drawing.svg if form is Form.SVG else drawing.spec).encode()
+        return drawn(studio, courses(found), look, form)
 
     return answers.get(repr(("trends chart", asked, form, look)), MEDIA[form], make).response(request)
 
