@@ -6,13 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pool_here import KEPT
 from server_site import ONE_BOARD, ONLY_SQLITE, Site, codes, digest, running, uids, write_boards
 
 from datacomp.client import Client
+from datacomp.messages import SubmissionOut
 from datacomp.problems import BadInput, PlatformFault
 from datacomp_server.boards.config import read_boards
 from datacomp_server.clock import now
 from datacomp_server.operation.export import export_board
+from datacomp_server.pages.kept import kept_of_receipt
 from datacomp_server.settings import Settings
 
 WRONG = (
@@ -145,6 +148,15 @@ def download(site: Site, submission: str, name: str, who: str | None) -> bytes |
     return reply.content if reply.status_code == 200 else codes(reply)
 
 
+def examples(site: Site, submission: str, who: str | None) -> list[str]:
+    """The uids that a receipt names of what was kept and dropped."""
+    reply = site.http.get(f"/api/submissions/{submission}", headers=site.headers(who))
+    kept = kept_of_receipt(SubmissionOut.model_validate(reply.json()))
+    assert kept is not None
+    assert kept.binned == KEPT.binned
+    return kept.kept_uids + kept.dropped_uids
+
+
 def test_files_are_the_participants_until_the_board_discloses_them(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     content = uids(1)
@@ -155,8 +167,13 @@ def test_files_are_the_participants_until_the_board_discloses_them(make_settings
         for stranger in ("ben", None):
             assert download(site, scored.id, "upload", stranger) == ["file-unknown"]
             assert site.http.get(f"/api/submissions/{scored.id}/files", headers=site.headers(stranger)).json() == []
+            assert examples(site, scored.id, stranger) == []
+        assert examples(site, scored.id, "ada") == KEPT.kept_uids + KEPT.dropped_uids
+        assert "told to everybody once the board closes" in site.http.get(f"/submissions/{scored.id}").text
+        assert KEPT.kept_uids[0] not in site.http.get(f"/api/submissions/{scored.id}/manifest").text
     with running(redo(settings, f'disclosure = "closing"\ncloses_at = {at(-1)}')) as site:
         assert download(site, scored.id, "upload", None) == content
+        assert examples(site, scored.id, None) == KEPT.kept_uids + KEPT.dropped_uids
         names = {file["name"] for file in site.http.get(f"/api/submissions/{scored.id}/files").json()}
         assert names == {"upload", "subset.npy", "records.parquet"}
         assert download(site, scored.id, "checkpoint.pt", None) == ["file-unknown"]

@@ -14,6 +14,7 @@ from datacomp.statistics.errors import interval
 from datacomp.statistics.intervals import task_bootstrap
 from datacomp.statistics.sampling import Sampled
 from datacomp.suite import Suite, Task
+from datacomp_server.accounts.service import Viewer
 from datacomp_server.boards.deviation import SeedDeviation
 from datacomp_server.boards.service import BoardService
 from datacomp_server.errors import NotFound
@@ -26,9 +27,11 @@ from datacomp_server.leaderboard.visibility import ShownScore, public_part, show
 from datacomp_server.runs.repository import RunRepository
 from datacomp_server.settings import Settings
 from datacomp_server.storage import Storage
+from datacomp_server.submissions.disclosure import is_disclosed
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.receipts import receipt_url
 from datacomp_server.submissions.repository import SubmissionRepository
+from datacomp_server.submissions.service import may_look_inside
 
 MOST = 4
 """Entries that are compared at once."""
@@ -43,6 +46,8 @@ class Compared:
     spread: Spread
     ranking: Ranking | None
     side: Side
+    samples: bool
+    """Whether it may be told which samples it kept."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,9 @@ class CompareService:
         self.runs = RunRepository(session)
         self.sweeps = SweepRepository(session)
 
-    def gather(self, ids: Sequence[str]) -> Gathered:
-        """The entries of these ids. `BadInput` for too few, too many, or entries of different suites; `NotFound` names
-        every id that no board lists."""
+    def gather(self, ids: Sequence[str], viewer: Viewer | None = None) -> Gathered:
+        """The entries of these ids, as a viewer, or anybody, may see them. `BadInput` for too few, too many, or
+        entries of different suites; `NotFound` names every id that no board lists."""
         wanted = list(dict.fromkeys(ids))
         if not 2 <= len(wanted) <= MOST:
             message = f"{len(wanted)} different entries are named; 2 to {MOST} can be compared"
@@ -84,10 +89,10 @@ class CompareService:
             raise BadInput.of("compare-suites", f"the entries were evaluated under different suites ({names})", "ids")
         hidden = sorted({key for row, _ in listed for key in withheld(row.board)})
         whole = BoardService.suite_of(listed[0][0].board)
-        entries = [self._entry(row, score, hidden) for row, score in listed]
+        entries = [self._entry(row, score, hidden, viewer) for row, score in listed]
         return Gathered(public_part(whole, hidden), whole, hidden, entries)
 
-    def _entry(self, submission: Submission, score: Score, hidden: list[str]) -> Compared:
+    def _entry(self, submission: Submission, score: Score, hidden: list[str], viewer: Viewer | None) -> Compared:
         runs = self.runs.of_submission(submission.id)
         place = {run.id: run.position for run in runs}
         files = self.submissions.promoted(list(place))
@@ -100,6 +105,7 @@ class CompareService:
             spread=Spread(SeedDeviation.of(submission.board)),
             ranking=self.scores.ranking(submission.id) if valid else None,
             side=side_of(files, score.seeds, submission.subset_digest),
+            samples=is_disclosed(submission) or (viewer is not None and may_look_inside(viewer, submission)),
         )
 
 
@@ -124,6 +130,8 @@ def _comparison(
     main = next((task for task in suite.counted if task.group == "main"), None)
     sampling = _sampling(suite, first, second, pairs)
     shared, note = comparisons.overlap(storage, first.side, second.side)
+    if shared is not None and not (first.samples and second.samples):
+        shared = shared.model_copy(update={"first_uids": [], "second_uids": []})
     return Comparison(
         first=first.submission.id,
         second=second.submission.id,

@@ -62,7 +62,7 @@ def compare_page(
         return answer(request, ComparePage(site=site, asked="", found=None))
     try:
         with database.read() as session:
-            gathered = CompareService(session, settings).gather(wanted)
+            gathered = CompareService(session, settings).gather(wanted, viewer)
             sides = _sides(session, gathered)
             pools = {
                 each.submission.id: BoardPool.read(session, desk, each.submission.board_name)

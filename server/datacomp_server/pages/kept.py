@@ -66,6 +66,8 @@ class KeptView:
     query: str
     kept_pairs: list[Pair]
     dropped_pairs: list[Pair]
+    withheld: str = ""
+    """Why no samples are named, in a sentence; empty where they are."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _says(title: str, heads: tuple[str, ...], rows: Sequence[BinRow]) -> str:
     return f"Shares of rows by {title[0].lower() + title[1:]}: " + ("; ".join(tops) or "no rows")
 
 
-def kept_view(kept: Kept, charts: str, query: str, pool: BoardPool | None) -> KeptView:
+def kept_view(kept: Kept, charts: str, query: str, pool: BoardPool | None, withheld: str = "") -> KeptView:
     """The context of `kept.html`; pairs are shown where this server has a copy of the `pool`."""
     beside = [(each, [("kept", each.kept), ("whole pool", each.pool)]) for each in kept.binned]
     return KeptView(
@@ -132,6 +134,7 @@ def kept_view(kept: Kept, charts: str, query: str, pool: BoardPool | None) -> Ke
         query=query,
         kept_pairs=pairs_of(pool, kept.kept_uids),
         dropped_pairs=pairs_of(pool, kept.dropped_uids),
+        withheld=withheld,
     )
 
 

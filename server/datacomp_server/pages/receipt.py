@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from datacomp.messages import (
     DecontaminateResult,
     DedupResult,
+    Disclosure,
     EvaluateResult,
     FetchResult,
     FilterResult,
+    Kept,
     Progress,
     RunOut,
     RunState,
@@ -25,7 +27,7 @@ from datacomp.messages import (
 from datacomp.problems import Problem
 from datacomp_server.pages.contexts import Fact, ReceiptPage, ScoreGroup, Site, Step
 from datacomp_server.pages.filters import duration, figure, number, short
-from datacomp_server.pages.kept import kept_of_receipt, kept_view
+from datacomp_server.pages.kept import KeptView, kept_of_receipt, kept_view
 from datacomp_server.pages.results import result_of
 from datacomp_server.pages.table import group_label
 from datacomp_server.pools.service import BoardPool
@@ -47,6 +49,12 @@ MARKS = {
     RunState.DONE: "done",
     RunState.FAILED: "bad",
     RunState.CANCELLED: "off",
+}
+
+UNTOLD = {
+    Disclosure.NEVER: "Which samples were kept is for the participant and the organisers, by the board's rules.",
+    Disclosure.SCORED: "Which samples were kept is told to everybody once it is scored.",
+    Disclosure.CLOSING: "Which samples were kept is told to everybody once the board closes.",
 }
 
 
@@ -73,13 +81,19 @@ def build_receipt(
         failed_step=failed if receipt.failure else None,
         groups=score_groups(receipt.score),
         curves=_curves([result_of(run.result) for run in receipt.runs]),
-        kept=kept_view(kept, f"/submissions/{receipt.id}/charts/kept/", "", pool) if kept is not None else None,
+        kept=_kept(receipt, kept, may_change, pool) if kept is not None else None,
         commands=commands_of(receipt, site.public_url),
         can_cancel=may_change and not receipt.final,
         can_withdraw=may_change and receipt.state == "scored",
         has_manifest=has_manifest(receipt),
         problems=problems or [],
     )
+
+
+def _kept(receipt: SubmissionOut, kept: Kept, may_change: bool, pool: BoardPool | None) -> KeptView:
+    told = may_change or kept.kept_uids or kept.dropped_uids
+    withheld = "" if told or pool is None else UNTOLD[pool.board.disclosure]
+    return kept_view(kept, f"/submissions/{receipt.id}/charts/kept/", "", pool, withheld)
 
 
 def commands_of(receipt: SubmissionOut, public_url: str) -> list[str]:

@@ -13,31 +13,22 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from datacomp.messages import RECORDS_FILE, SUBSET_FILE, Disclosure, FileRef
+from datacomp.messages import RECORDS_FILE, SUBSET_FILE, FileRef
 from datacomp_server.accounts.service import Viewer
-from datacomp_server.boards.service import is_closed
 from datacomp_server.dependencies import DatabaseDep, MaybeViewer, StorageDep
 from datacomp_server.errors import NotFound, refusals
 from datacomp_server.leaderboard.visibility import withheld
 from datacomp_server.runs.repository import RunRepository
+from datacomp_server.submissions.disclosure import is_disclosed
 from datacomp_server.submissions.models import StoredFile, Submission
 from datacomp_server.submissions.repository import SubmissionRepository
 from datacomp_server.submissions.service import may_change
-from datacomp_server.submissions.states import SCORED
 
 router = APIRouter(prefix="/api/submissions", tags=["submissions"])
 
 UPLOAD = "upload"
 """The participant's own file goes by this name here, whatever it was called."""
 DISCLOSED = frozenset({UPLOAD, SUBSET_FILE, RECORDS_FILE})
-
-
-def is_disclosed(submission: Submission) -> bool:
-    """Whether everybody may have its code and uids."""
-    board = submission.board
-    if submission.state != SCORED or submission.rehearsal:
-        return False
-    return board.disclosure is Disclosure.SCORED or (board.disclosure is Disclosure.CLOSING and is_closed(board))
 
 
 class Downloads:

@@ -28,6 +28,7 @@ from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.leaderboard.visibility import shown
 from datacomp_server.runs.models import Attempt, Run
 from datacomp_server.runs.reuse import scale_of
+from datacomp_server.submissions.disclosure import without_kept
 from datacomp_server.submissions.models import StoredFile, Submission
 
 PER_SEED = (Stage.TRAIN, Stage.EVALUATE)
@@ -98,7 +99,7 @@ def _run(run: Run, files: Sequence[StoredFile], attempts: Sequence[Attempt]) -> 
         seed=run.seed,
         input_digest=run.input_digest,
         reused_from=run.reused_from,
-        result=run.result,
+        result=without_kept(run.result),
         environment=run.environment,
         outputs={f.name: ManifestFile(digest=f.digest, size=f.size) for f in files if f.run_id == run.id},
         attempts=[_attempt(attempt) for attempt in attempts],

@@ -24,6 +24,7 @@ from datacomp_server.leaderboard.spread import Spread
 from datacomp_server.leaderboard.visibility import public_part, shown
 from datacomp_server.runs.hours import Hours
 from datacomp_server.runs.models import Run
+from datacomp_server.submissions.disclosure import is_disclosed, without_samples
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.states import FINAL, UPLOADING
 
@@ -31,8 +32,8 @@ OWN_CODE = frozenset({Stage.VALIDATE, Stage.FILTER})
 """Stages whose log holds what the participant's own file printed: for the participant and the organisers alone."""
 
 
-def run_out(run: Run, *, deadline: datetime | None, note: str, hours: Hours, private: bool) -> RunOut:
-    """A run as the API shows it; `private` ones come without their log."""
+def run_out(run: Run, *, deadline: datetime | None, note: str, hours: Hours, private: bool, samples: bool) -> RunOut:
+    """A run as the API shows it; `private` ones come without their log, and without `samples` no uid is named."""
     failure = Failure.model_validate(run.failure) if run.failure else None
     if private and failure:
         failure = failure.model_copy(update={"log_tail": ""})
@@ -53,7 +54,7 @@ def run_out(run: Run, *, deadline: datetime | None, note: str, hours: Hours, pri
         reused_from=run.reused_from,
         progress=Progress.model_validate(run.progress) if run.progress and running else None,
         failure=failure,
-        result=run.result,
+        result=run.result if samples else without_samples(run.result),
         log_tail="" if private else run.log_tail,
         gpu_hours=hours.gpu,
         cpu_hours=hours.cpu,
@@ -129,6 +130,7 @@ def submission_out(
             note=notes.get(run.id, ""),
             hours=hours.get(run.id, Hours()),
             private=run.stage in OWN_CODE and not insider,
+            samples=insider or is_disclosed(submission),
         )
         for run in runs
     ]
