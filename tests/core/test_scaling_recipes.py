@@ -10,10 +10,13 @@ from click.testing import Result
 from oracles import oracle
 from typer.testing import CliRunner
 
-from datacomp.cli.scaling import scaling_commands
+from datacomp.cli.scaling import TABLES, run_recipe, scaling_commands
 from datacomp.problems import BadInput
 from datacomp.scaling.recipes import cherti, gadre, porian
 from datacomp.scaling.recipes.report import RecipeReport
+
+NUMBERS = {"acc1", "gmacs_total", "N", "M", "cc_mult", "loss_c4_val", "flops", "n", "loss"}
+BROKEN = ("", "nan", "inf", "-1", "0", "much")
 
 
 def published(path: Path) -> list[dict[str, str]]:
@@ -31,8 +34,11 @@ def test_cherti_gives_the_exponents_and_the_miss_of_the_paper() -> None:
     assert (alpha.lo, alpha.hi) == (pytest.approx(-0.138, abs=0.003), pytest.approx(-0.088, abs=0.003))
     for row in published(oracle("cherti2022", "cherti_out_of_sample_truth.csv")):
         if row["cherti_published_prediction_pct"]:
-            prediction = found[f"openclip.pred_{row['model']}_34B"].value
-            assert prediction == pytest.approx(float(row["cherti_published_prediction_pct"]), abs=0.05)
+            prediction = found[f"openclip.pred_{row['model']}_34B"]
+            assert prediction.value == pytest.approx(float(row["cherti_published_prediction_pct"]), abs=0.05)
+            assert prediction.lo is not None
+            assert prediction.hi is not None
+            assert prediction.lo < float(row["measured_imagenet_acc1_pct"]) < prediction.hi
     assert not report.warnings
 
 
@@ -91,6 +97,10 @@ def test_porian_finds_the_published_optima() -> None:
             row for row in table if row["dataset"] == "rw" and tuple(row[name] for name in porian.SETTING) == setting
         ]
 
+    exponents = porian.run(oracle("porian2024", "porian_optimal_points.csv")).quantities
+    for row in published(oracle("porian2024", "porian_published_fits.csv")):
+        found = exponents[".".join(row[name] for name in porian.SETTING) + ".exponent_a"]
+        assert found.value == pytest.approx(float(row["exponent_a"]), abs=1e-5)
     optima = porian.optima_of(of(rows), porian.NOISE["rw"], np.random.default_rng(0))
     known = of(truth)
     assert [optimum.flops for optimum in optima] == [float(row["flops"]) for row in known]
@@ -112,7 +122,7 @@ def test_a_known_power_law_is_found_again(tmp_path: Path) -> None:
     for number in range(12):
         compute = 10 ** (9 + number / 3)
         error = 2.5 * compute**-0.07
-        lines.append(f"ViT-B-32,{compute},{7.4},{'CLIP-WIT'},made,{1 - error},3B")
+        lines.append(f"ViT-B-32,{compute},CLIP-WIT,made,{1 - error},3B")
     report = cherti.run(write(tmp_path / "made.csv", "\n".join(lines)), "made")
     assert report.quantities["clip.exponent_alpha"].value == pytest.approx(-0.07)
     assert report.quantities["clip.beta"].value == pytest.approx(2.5)
@@ -144,6 +154,31 @@ def test_what_is_wrong_with_a_table_is_told(tmp_path: Path) -> None:
     assert porian.run(one).warnings == ["base.long.kaplan.kaplan.train: 0 budgets have an optimum inside their sizes"]
 
 
+@pytest.mark.parametrize("name", ["cherti", "gadre", "porian"])
+def test_order_extra_columns_and_broken_rows_of_a_table_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(cherti, "BOOTSTRAPS", 5)
+    monkeypatch.setattr(porian, "BOOTSTRAPS", 100)
+    path = oracle(*TABLES[name].parts)
+    rows = published(path)
+    broken = [row | dict.fromkeys(NUMBERS & row.keys(), value) for row, value in zip(rows, BROKEN, strict=False)]
+    changed = tmp_path / "changed.csv"
+    with changed.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, ["more", *reversed(rows[0])], restval="x")
+        writer.writeheader()
+        writer.writerows([*rows[::-1], *broken])
+    benchmark = rows[0].get("downstream_dataset")
+    expected, found = (run_recipe(name, table, None, benchmark) for table in (path, changed))
+    assert found.quantities.keys() == expected.quantities.keys()
+    for quantity, each in found.quantities.items():
+        assert each.value == pytest.approx(expected.quantities[quantity].value, rel=1e-6), quantity
+    assert "rows without usable numbers are left out" in " ".join(found.warnings) or name == "gadre"
+    half = write(tmp_path / "half.csv", "\n".join(line[: len(line) // 2] for line in path.read_text().splitlines()))
+    with pytest.raises(BadInput, match="table-column-missing"):
+        run_recipe(name, half, None, None)
+
+
 def test_a_figure_that_is_not_finite_is_a_warning() -> None:
     report = RecipeReport("made", {})
     report.add("good", 1.5, (1.0, 2.0))
@@ -156,9 +191,11 @@ def test_a_figure_that_is_not_finite_is_a_warning() -> None:
     }
 
 
-def test_the_command_prints_json_and_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_json_and_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    table = str(oracle("cherti2022", "cherti_zeroshot_results.csv").resolve())
     monkeypatch.delenv("DATACOMP_ORACLES", raising=False)
-    table = str(oracle("cherti2022", "cherti_zeroshot_results.csv"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(cherti, "BOOTSTRAPS", 20)
 
     def scaling(*arguments: str) -> Result:
@@ -171,10 +208,16 @@ def test_the_command_prints_json_and_says_what_is_wrong(monkeypatch: pytest.Monk
     assert "openclip.in_sample_MAE  0.87" in scaling("cherti", "--data", table).stdout
     for arguments, code in (
         (("porian",), "table-not-named"),
-        (("cherti", "--data", table, "--dataset", "rpj"), "option-unused"),
+        (("porian", "--benchmark", "avg17"), "option-unused"),
+        (("cherti", "--data", table, "--dataset", "rpj"), "value-unknown"),
         (("gadre", "--data", table), "table-column-missing"),
         (("cherti", "--data", table, "--benchmark", "nope"), "value-unknown"),
     ):
         error = scaling(*arguments).exception
         assert isinstance(error, BadInput)
         assert error.problems[0].code == code
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "oracles").symlink_to(Path(table).parents[1])
+    only = json.loads(scaling("cherti", "--dataset", "LAION-2B", "--json").stdout)
+    assert only["inputs"]["dataset"] == "LAION-2B"
+    assert "clip.exponent_alpha" not in only["quantities"]

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 scaling_commands = typer.Typer(help="Scaling laws: what to expect of larger runs.", no_args_is_help=True)
 ORACLES = "DATACOMP_ORACLES"
+FOLDER = Path("../shared/oracles")
+"""Where the published tables are looked for when `DATACOMP_ORACLES` is not set."""
 TABLES = {
     "cherti": Path("cherti2022/cherti_zeroshot_results.csv"),
     "gadre": Path("gadre2024/gadre_testbed_104.csv"),
     "porian": Path("porian2024/porian_isoflop_points.csv"),
 }
-DEFAULTS = {"cherti": (None, "imagenet1k"), "gadre": ("rpj", "avg17"), "porian": ("rw", None)}
-"""Dataset and benchmark that each paper leads with; None where a recipe has no such choice."""
 
 
 class Recipe(StrEnum):
@@ -44,9 +44,10 @@ def _group() -> None:
 def recipe(
     name: Annotated[Recipe, typer.Argument(help="Cherti et al. 2022, Gadre et al. 2024 or Porian et al. 2024.")],
     data: Annotated[
-        Path | None, typer.Option(help="The published table (CSV); default: its place in the folder DATACOMP_ORACLES.")
+        Path | None,
+        typer.Option(help="The published table (CSV); default: in the folder DATACOMP_ORACLES, or ../shared/oracles."),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Training set (gadre: rpj; porian: rw).")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Training set (cherti: all; gadre: rpj; porian: rw).")] = None,
     benchmark: Annotated[str | None, typer.Option(help="What is predicted (cherti: imagenet1k; gadre: avg17).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -66,24 +67,23 @@ def run_recipe(name: str, data: Path | None, dataset: str | None, benchmark: str
     """A recipe's report. `BadInput` for a choice that the recipe does not have, and for a table that is not there."""
     from datacomp.scaling.recipes import cherti, gadre, porian
 
-    for given, default, option in zip((dataset, benchmark), DEFAULTS[name], ("dataset", "benchmark"), strict=True):
-        if given is not None and default is None:
-            raise BadInput.of("option-unused", f"{name} has no choice of {option}", where=f"--{option}")
+    if name == "porian" and benchmark is not None:
+        raise BadInput.of("option-unused", "porian has no choice of benchmark", where="--benchmark")
     path = data or _known(name)
     match name:
         case "cherti":
-            return cherti.run(path, benchmark or "imagenet1k")
+            return cherti.run(path, benchmark or "imagenet1k", dataset)
         case "gadre":
             return gadre.run(path, dataset or "rpj", benchmark or "avg17")
     return porian.run(path, dataset or "rw")
 
 
 def _known(name: str) -> Path:
-    folder = os.environ.get(ORACLES)
-    if folder is None:
+    folder = Path(os.environ.get(ORACLES) or FOLDER)
+    if not folder.is_dir():
         hint = f"give --data FILE, or set {ORACLES} to a folder with {TABLES[name]}"
-        raise BadInput.of("table-not-named", "which table?", where="--data", hint=hint)
-    return Path(folder) / TABLES[name]
+        raise BadInput.of("table-not-named", f"which table? There is no folder {folder}", where="--data", hint=hint)
+    return folder / TABLES[name]
 
 
 def _written(quantity: Quantity) -> str:

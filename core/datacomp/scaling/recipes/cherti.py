@@ -13,19 +13,25 @@ from pathlib import Path
 import numpy as np
 
 from datacomp.problems import BadInput
-from datacomp.scaling.recipes.report import Floats, RecipeReport, Row, choose, floats, read_table
+from datacomp.scaling.recipes.report import Floats, RecipeReport, Row, choose, floats, read_table, with_numbers
 
 BINS, PAD = 5, 0.1
 CLIP_DATA = "CLIP-WIT"
 METRICS = ("acc1", "image_retrieval_recall@5", "mean_average_precision")
 """The first that a benchmark has is its accuracy: top-1, image recall for retrieval, precision for many labels."""
-SAMPLES = {"3B": 80_000_415 * 32, "13B": 407_332_084 * 32, "34B": 407_332_084 * 84, "68B": 407_332_084 * 168}
+SAMPLES = {"1B": 1e9, "3B": 80_000_415 * 32, "13B": 407_332_084 * 32, "34B": 407_332_084 * 84, "68B": 407_332_084 * 168}
 """Samples that the paper's names stand for: epochs over its datasets."""
-ARCHITECTURES = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-H-14", "ViT-g-14", "ViT-G-14")
-UNTRAINED = {"ViT-G-14": 532.92}
-"""GMACs per sample of an architecture that nobody had trained yet, from the paper's table of architectures."""
+GMACS = {
+    "ViT-B-32": 7.4,
+    "ViT-B-16": 20.57,
+    "ViT-L-14": 87.73,
+    "ViT-H-14": 190.97,
+    "ViT-g-14": 290.74,
+    "ViT-G-14": 532.92,
+}
+"""GMACs per sample of the architectures that are predicted, from the paper's table of architectures."""
 BOOTSTRAPS = 2000
-COLUMNS = ("arch", "gmacs_total", "gmacs", "upstream_dataset", "downstream_dataset", "acc1", "samples_seen_pretty")
+COLUMNS = ("arch", "gmacs_total", "upstream_dataset", "downstream_dataset", "acc1", "samples_seen_pretty")
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,9 @@ class PowerLaw:
     alpha: float
     intercept: float
 
-    def error(self, compute: Floats | float) -> Floats:
-        """Predicted errors at some compute, in the unit that the law was fitted in."""
-        return np.asarray(10 ** (self.alpha * np.log10(compute) + self.intercept))
+    def accuracy(self, compute: float) -> float:
+        """Predicted accuracy in percent at some compute."""
+        return 100 * (1 - float(np.float64(10) ** (self.alpha * np.log10(compute) + self.intercept)))
 
 
 def fit(log_compute: Floats, log_error: Floats) -> PowerLaw:
@@ -58,74 +64,83 @@ def binned(log_compute: Floats, log_error: Floats) -> tuple[Floats, Floats]:
     return centres[used], np.array([log_error[bins == number].min() for number in used])
 
 
-def run(data: Path, benchmark: str = "imagenet1k") -> RecipeReport:
+def run(data: Path, benchmark: str = "imagenet1k", dataset: str | None = None) -> RecipeReport:
     """The recipe on `cherti_zeroshot_results.csv` for one downstream dataset.
 
-    Error is 1 - accuracy, see `METRICS`.
+    Error is 1 - accuracy, see `METRICS`. `dataset`: only models trained on it.
     """
     rows = choose(read_table(data, COLUMNS), "downstream_dataset", benchmark, data)
     report = RecipeReport("cherti", {"data": data.name, "benchmark": benchmark})
+    if dataset is not None:
+        rows = choose(rows, "upstream_dataset", dataset, data)
+        report.inputs["dataset"] = dataset
+    rows = with_numbers(rows, ("gmacs_total", _metric(rows)), report)
     for family in ("openclip", "clip"):
         members = [row for row in rows if (row["upstream_dataset"] == CLIP_DATA) == (family == "clip")]
-        compute, error = _points(members)
-        if compute.size < 2:
-            report.warnings.append(f"{family}: {compute.size} models have this benchmark, at least 2 are needed")
-            continue
-        law = _law(family, compute, error)
-        report.add(f"{family}.exponent_alpha", law.alpha, _interval(family, compute, error))
-        report.add(f"{family}.beta", 10**law.intercept)
-        if family == "openclip":
-            _predictions(report, law, members)
+        if members or dataset is None:
+            _family(report, family, members)
     if not report.quantities:
         raise BadInput.of("too-few-models", f"no family has two models on {benchmark}", where=data.name)
     return report
+
+
+def _metric(rows: list[Row]) -> str:
+    """The metric that most models have; the first of equal ones."""
+    known = [name for name in METRICS if name in rows[0]]
+    return max(known, key=lambda name: int(np.isfinite(floats(rows, name)).sum()))
+
+
+def _family(report: RecipeReport, family: str, rows: list[Row]) -> None:
+    metric = _metric(rows) if rows else METRICS[0]
+    error = 1 - floats(rows, metric)
+    compute = floats(rows, "gmacs_total")[error > 0]
+    if np.unique(compute).size < 2:
+        report.warnings.append(f"{family}: {compute.size} models have this benchmark, at least 2 are needed")
+        return
+    log_compute, log_error = np.log10(compute), np.log10(error[error > 0])
+    law, drawn = _law(family, log_compute, log_error), _drawn(family, log_compute, log_error)
+    report.add(f"{family}.exponent_alpha", law.alpha, _interval([each.alpha for each in drawn]))
+    report.add(f"{family}.beta", float(np.float64(10) ** law.intercept))
+    if family == "openclip":
+        _predictions(report, law, drawn, rows, floats(rows, metric))
 
 
 def _law(family: str, compute: Floats, error: Floats) -> PowerLaw:
     return fit(compute, error) if family == "clip" else fit(*binned(compute, error))
 
 
-def _points(rows: list[Row]) -> tuple[Floats, Floats]:
-    """log10 of compute and of error, of the models that have both."""
-    compute, error = floats(rows, "gmacs_total"), 1 - _accuracy(rows)
-    good = np.isfinite(compute) & np.isfinite(error) & (error > 0)
-    return np.log10(compute[good]), np.log10(error[good])
-
-
-def _accuracy(rows: list[Row]) -> Floats:
-    found = (floats(rows, name) for name in METRICS if rows and name in rows[0])
-    return next((values for values in found if np.isfinite(values).any()), np.full(len(rows), np.nan))
-
-
-def _interval(family: str, compute: Floats, error: Floats) -> tuple[float, float] | None:
-    """Percentiles of the exponent over models drawn with replacement; None for fewer than five models."""
+def _drawn(family: str, compute: Floats, error: Floats) -> list[PowerLaw]:
+    """Laws of models drawn with replacement; none for fewer than five models."""
     if compute.size < BINS:
-        return None
+        return []
     rng = np.random.default_rng(0)
-    drawn = (rng.integers(0, compute.size, compute.size) for _ in range(BOOTSTRAPS))
-    alphas = np.array([_law(family, compute[rows], error[rows]).alpha for rows in drawn])
-    lo, hi = np.nanpercentile(alphas, [2.5, 97.5])
+    draws = (rng.integers(0, compute.size, compute.size) for _ in range(BOOTSTRAPS))
+    laws = (_law(family, compute[rows], error[rows]) for rows in draws)
+    return [law for law in laws if np.isfinite(law.alpha)]
+
+
+def _interval(values: list[float]) -> tuple[float, float] | None:
+    if not values:
+        return None
+    lo, hi = np.percentile(values, [2.5, 97.5])
     return float(lo), float(hi)
 
 
-def _predictions(report: RecipeReport, law: PowerLaw, rows: list[Row]) -> None:
-    """Accuracy in percent of every architecture at every number of samples, and the mean miss where both are known."""
-    gmacs = UNTRAINED | {row["arch"]: float(row["gmacs"]) for row in rows}
-    accuracy = _accuracy(rows)
+def _predictions(report: RecipeReport, law: PowerLaw, drawn: list[PowerLaw], rows: list[Row], accuracy: Floats) -> None:
+    """Accuracy in percent of every architecture at every number of samples, and the mean miss where it is known."""
     misses = []
-    for arch in ARCHITECTURES:
+    for arch, gmacs in GMACS.items():
         for name, samples in SAMPLES.items():
-            if arch not in gmacs:
-                continue
-            predicted = 100 * (1 - float(law.error(samples * gmacs[arch])))
+            compute = samples * gmacs
+            predicted = law.accuracy(compute)
+            interval = _interval([each.accuracy(compute) for each in drawn])
+            report.add(f"openclip.pred_{arch}_{name}", predicted, interval)
             known = [
                 100 * value
                 for row, value in zip(rows, accuracy, strict=True)
-                if row["arch"] == arch and row["samples_seen_pretty"] == name and np.isfinite(value)
+                if row["arch"] == arch and row["samples_seen_pretty"] == name
             ]
             if known:
                 misses.append(abs(predicted - max(known)))
-            else:
-                report.add(f"openclip.pred_{arch}_{name}", predicted)
     if misses:
         report.add("openclip.in_sample_MAE", float(np.mean(misses)))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from datacomp.problems import BadInput
-from datacomp.scaling.recipes.report import Floats, RecipeReport, Row, choose, floats, read_table
+from datacomp.scaling.recipes.report import Floats, RecipeReport, Row, choose, floats, read_table, with_numbers
 
 LOSS_FIT = (
     ("d=96_l=8_h=4", 1.0),
@@ -28,6 +28,9 @@ LOSS_FIT = (
 ERROR_FIT = (*LOSS_FIT, ("open_lm_1b", 1.0))
 LARGE = "open_lm_7b"
 SMALL = "open_lm_1b"
+STEEPEST = 10.0
+"""Of gamma: beyond it the law is a step between two of the points."""
+MOST_CALLS = 5000
 STARTS = tuple(product((1e2, 3e2, 1e3, 3e3), (1e2, 3e2, 1e3, 3e3), (-0.1, -0.3), (0.0, 1.0, 2.0, 10.0)))
 """alpha, beta, p, E."""
 COLUMNS = ("train_dataset", "model", "N", "M", "cc_mult")
@@ -41,20 +44,28 @@ def run(data: Path, dataset: str = "rpj", benchmark: str = "avg17") -> RecipeRep
     column = f"err_{benchmark}"
     rows = choose(read_table(data, (*COLUMNS, "loss_c4_val", column)), "train_dataset", dataset, data)
     report = RecipeReport("gadre", {"data": data.name, "dataset": dataset, "benchmark": benchmark})
+    rows = with_numbers(rows, ("N", "M", "cc_mult", "loss_c4_val"), report)
     loss_rows = _named(rows, LOSS_FIT, data)
     law = fit_loss(floats(loss_rows, "N"), floats(loss_rows, "M"), floats(loss_rows, "loss_c4_val"))
     for name, value in zip(("E", "a", "b", "eta"), law, strict=True):
         report.add(name, value)
-    error_rows = _named(rows, ERROR_FIT, data)
+    error_rows = _named([row for row in rows if np.isfinite(floats([row], column)[0])], ERROR_FIT, data)
     decay = fit_error(floats(error_rows, "loss_c4_val"), floats(error_rows, column))
     for name, value in zip(("epsilon", "k", "gamma"), decay, strict=True):
         report.add(name, value)
     if not benchmark.startswith("avg"):
         report.warnings.append("single tasks are not predictable by this law: the authors report errors up to 82%")
-    for row in rows:
-        if (run_name := _predicted_as(row, rows)) is not None:
-            _compare(report, run_name, row, law, decay, benchmark)
+    if not (decay[1] > 0 and 0 < decay[2] < STEEPEST):
+        report.warnings.append("the error does not fall with the loss as the law has it: its predictions mean nothing")
+    named = {called: row for row in rows if (called := _predicted_as(row, rows)) is not None}
+    for called, row in named.items():
+        _compare(report, called, row, law, decay, benchmark)
+    report.warnings += [f"no run of {model} to compare with" for model in (LARGE, SMALL) if not _has(named, model)]
     return report
+
+
+def _has(named: dict[str, Row], model: str) -> bool:
+    return any(row["model"] == model for row in named.values())
 
 
 def loss(law: Sequence[float], n: Floats, m: Floats) -> Floats:
@@ -99,7 +110,7 @@ def _best(miss: Callable[[Floats], Floats], starts: Sequence[Sequence[float]]) -
     with np.errstate(all="ignore"):
         for start in starts:
             try:
-                found.append(least_squares(miss, start, method="lm", max_nfev=20_000, x_scale=np.abs(start) + 1e-3))
+                found.append(least_squares(miss, start, method="lm", max_nfev=MOST_CALLS, x_scale=np.abs(start) + 1e-3))
             except ValueError:  # a step into where the law is not finite
                 continue
     good = [fit for fit in found if np.isfinite(fit.x).all() and np.isfinite(fit.cost)]
@@ -113,7 +124,8 @@ def _named(rows: list[Row], wanted: Sequence[tuple[str, float]], path: Path) -> 
     found = {(row["model"], float(row["cc_mult"])): row for row in rows}
     missing = [f"{model} at {multiple:g}" for model, multiple in wanted if (model, multiple) not in found]
     if missing:
-        raise BadInput.of("runs-missing", f"the fit needs runs that are not there: {', '.join(missing)}", path.name)
+        message = f"the fit needs runs that are not there, or lack numbers: {', '.join(missing)}"
+        raise BadInput.of("runs-missing", message, path.name)
     return [found[key] for key in wanted]
 
 
@@ -138,4 +150,6 @@ def _compare(
     ):
         suffix = "_c4val" if kind == "loss" else ""
         report.add(f"pred_{kind}_{name}{suffix}", float(value[0]))
-        report.add(f"rel_err_pct_{kind}_{name}{suffix}", 100 * abs(float(value[0] - truth[0])) / float(truth[0]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            missed = 100 * np.abs(value - truth) / truth
+        report.add(f"rel_err_pct_{kind}_{name}{suffix}", float(missed[0]))

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datacomp.problems import BadInput
-from datacomp.scaling.recipes.report import Floats, RecipeReport, Row, choose, floats, read_table
+from datacomp.scaling.recipes.report import Floats, RecipeReport, Row, choose, floats, read_table, with_numbers
 
 SETTING = ("hparams", "warmup", "decay", "flop_count", "loss_kind")
 NOISE = {"rw": 0.002, "owt2": 0.01}
@@ -23,7 +22,10 @@ PER_GAP = 25
 """Grid points between two sizes."""
 FLOOR = 0.33
 """Smallest standard deviation of ln N*, in gaps between two sizes."""
+LEAST_LOSS = 1e-9
 COLUMNS = ("dataset", *SETTING, "flops", "n", "loss")
+OPTIMA = ("dataset", *SETTING, "flops", "n_star", "ln_n_star_sd")
+"""Columns of a table of optima that were found already."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,38 @@ class Optimum:
 
 
 def run(data: Path, dataset: str = "rw", *, seed: int = 0) -> RecipeReport:
-    """The recipe on `porian_isoflop_points.csv` for one dataset: an exponent for each of its settings."""
-    rows = choose(read_table(data, COLUMNS), "dataset", dataset, data)
-    if dataset not in NOISE:
-        raise BadInput.of("dataset-unknown", f"no noise is known for {dataset!r}", hint=f"one of {', '.join(NOISE)}")
-    report = RecipeReport("porian", {"data": data.name, "dataset": dataset, "noise": NOISE[dataset]})
-    settings = dict.fromkeys(tuple(row[name] for name in SETTING) for row in rows)
-    for setting in settings:
+    """The recipe on `porian_isoflop_points.csv` for one dataset: an exponent for each of its settings.
+
+    Of `porian_optimal_points.csv`, which has the optima already, the exponents alone are fitted.
+    """
+    found_already = "n_star" in read_table(data, ())[0]
+    columns = OPTIMA if found_already else COLUMNS
+    rows = choose(read_table(data, columns), "dataset", dataset, data)
+    report = RecipeReport("porian", {"data": data.name, "dataset": dataset})
+    rows = with_numbers(rows, columns[len(SETTING) + 1 :], report)
+    if not found_already:
+        report.inputs["noise"] = NOISE.get(dataset, min(NOISE.values()))
+        if dataset not in NOISE:
+            report.warnings.append(f"no noise is known for {dataset!r}: {report.inputs['noise']} is assumed")
+    for setting in dict.fromkeys(tuple(row[name] for name in SETTING) for row in rows):
         chosen = [row for row in rows if tuple(row[name] for name in SETTING) == setting]
         rng = np.random.default_rng(seed)
-        optima = optima_of(chosen, NOISE[dataset], rng)
+        optima = known_optima(chosen, rng) if found_already else optima_of(chosen, report.inputs["noise"], rng)
         name = ".".join(setting)
-        if len(optima) < 2:
+        if len({optimum.flops for optimum in optima}) < 2:
             report.warnings.append(f"{name}: {len(optima)} budgets have an optimum inside their sizes")
             continue
         report.add(f"{name}.exponent_a", exponent(optima), _interval(optima, rng))
     return report
+
+
+def known_optima(rows: list[Row], rng: np.random.Generator) -> list[Optimum]:
+    """Optima as a table has them, with draws from their standard deviations."""
+    numbers = zip(*(floats(rows, name) for name in OPTIMA[len(SETTING) + 1 :]), strict=True)
+    return [
+        Optimum(float(flops), float(size), float(sd), rng.normal(np.log(size), sd, BOOTSTRAPS))
+        for flops, size, sd in numbers
+    ]
 
 
 def optima_of(rows: list[Row], noise: float, rng: np.random.Generator) -> list[Optimum]:
@@ -62,8 +80,10 @@ def optima_of(rows: list[Row], noise: float, rng: np.random.Generator) -> list[O
     found = []
     for budget in np.unique(flops):
         here = flops == budget
-        order = np.argsort(sizes[here])
-        optimum = optimum_of(float(budget), sizes[here][order], losses[here][order], noise, rng)
+        different, place = np.unique(sizes[here], return_inverse=True)
+        lowest = np.full(different.size, np.inf)
+        np.minimum.at(lowest, place, losses[here])  # of several runs of a size the best counts
+        optimum = optimum_of(float(budget), different, lowest, noise, rng)
         if optimum is not None:
             found.append(optimum)
     return found
@@ -74,7 +94,7 @@ def optimum_of(budget: float, sizes: Floats, losses: Floats, noise: float, rng: 
     if sizes.size < 3:
         return None
     grid = np.linspace(np.log(sizes[0]), np.log(sizes[-1]), PER_GAP * (sizes.size - 1))
-    noisy = losses + rng.normal(0, noise, (BOOTSTRAPS, sizes.size))
+    noisy = np.maximum(losses + rng.normal(0, noise, (BOOTSTRAPS, sizes.size)), LEAST_LOSS)
     lowest = _interpolate(np.log(sizes), np.log(noisy), grid).argmin(axis=1)
     kept = grid[lowest[(lowest > 0) & (lowest < grid.size - 1)]]
     if 2 * kept.size < BOOTSTRAPS:

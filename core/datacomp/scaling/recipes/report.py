@@ -59,11 +59,11 @@ Row = dict[str, str]
 def read_table(path: Path, columns: Iterable[str]) -> list[Row]:
     """Rows of a CSV file. `BadInput` names every column that it lacks, and a file that is missing or empty."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
             rows = list(reader)
             found = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         hint = "name a published table with --data, or a folder of them by DATACOMP_ORACLES"
         raise BadInput.of("table-unreadable", f"the table cannot be read: {error}", str(path), hint) from error
     raise_if_any(
@@ -88,6 +88,17 @@ def _float(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def with_numbers(rows: list[Row], columns: Iterable[str], report: RecipeReport) -> list[Row]:
+    """The rows whose columns all are positive finite numbers; a warning counts the others."""
+    good = np.ones(len(rows), np.bool_)
+    for column in columns:
+        values = floats(rows, column)
+        good &= np.isfinite(values) & (values > 0)
+    if not good.all():
+        report.warnings.append(f"{int((~good).sum())} rows without usable numbers are left out")
+    return [row for row, kept in zip(rows, good, strict=True) if kept]
 
 
 def choose(rows: list[Row], column: str, wanted: str, path: Path) -> list[Row]:
