@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -226,11 +227,12 @@ class Short(ColourModel):
     """Runs out of memory at images of one task, as PyTorch says it on a GPU or on a processor."""
 
     error: Exception = field(default_factory=MemoryError)
+    size: int = 3
     calls: int = 0
 
     def embed_image(self, images: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        if self.calls == 1:
+        if len(images) == self.size:
             raise self.error
         return super().embed_image(images)
 
@@ -244,9 +246,9 @@ class Short(ColourModel):
     ],
 )
 def test_short_memory_is_a_typed_failure_after_the_other_tasks_were_tried(tmp_path: Path, error: Exception) -> None:
-    tasks = [task("large", size=3), task("small", size=3)]
+    tasks = [task("large", size=3), task("small", size=2)]
     for number, one in enumerate(tasks):
-        write_task(tmp_path / one.folder, coloured(number, 3)[0])
+        write_task(tmp_path / one.folder, coloured(number, 3 - number)[0])
     model = Short(error=error)
     with pytest.raises(PlatformFault) as fault:
         evaluated(suite_of(*tasks), tmp_path, model)
@@ -254,6 +256,25 @@ def test_short_memory_is_a_typed_failure_after_the_other_tasks_were_tried(tmp_pa
     assert (problem.code, problem.where) == ("evaluation-memory", "large: after 0 records")
     assert problem.hint
     assert model.calls == 2
+    assert not (tmp_path / "records.parquet").exists()
+
+
+def test_whoever_stops_an_evaluation_stops_all_that_runs_in_it(tmp_path: Path) -> None:
+    """Tasks run side by side; stopped at the first records, none goes on, and nothing is left."""
+    tasks = [task(f"t{number}", size=2000) for number in range(3)]
+    write_task(tmp_path / tasks[0].folder, coloured(0, 2000)[0])
+    for one in tasks[1:]:
+        (tmp_path / one.folder).symlink_to(tmp_path / tasks[0].folder)
+    model, before = ColourModel(), threading.active_count()
+
+    def tick(done: int, one: Task, items: int) -> None:
+        if items:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        evaluate_suite(suite_of(*tasks), tmp_path, model, tmp_path / "records.parquet", tick=tick)
+    assert threading.active_count() == before
+    assert sum(model.images) < 4000
     assert not (tmp_path / "records.parquet").exists()
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy.typing as npt
 
 from datacomp.problems import PlatformFault
 from datacomp.suite import Task
+from datacomp.tars.entries import Entry, Window, entries
 from datacomp.variation import BLANK, Variation
 from datacomp_worker.evaluation.showing import show
 
@@ -51,7 +51,9 @@ class Picture:
         from PIL import Image, UnidentifiedImageError
 
         try:
-            image = Image.open(io.BytesIO(self.data)).convert("RGB")
+            image: Image.Image = Image.open(io.BytesIO(self.data))
+            image.load()
+            image = image if image.mode == "RGB" else image.convert("RGB")
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise PlatformFault.of(
                 "task-image-corrupt", f"not a readable image: {error}", self.where, RESTORE
@@ -190,7 +192,7 @@ class TaskFolder:
         count = 0
         for shard in range(self._shards(split)):
             for sample in self._shard(f"{split}/{shard}.tar"):
-                yield replace(sample, variation=self.variation)
+                yield sample
                 count += 1
                 if count == limit:
                     return self._check_count(count, split)
@@ -211,28 +213,25 @@ class TaskFolder:
         return int(text)
 
     def _shard(self, name: str) -> Iterator[Sample]:
-        key, files = "", dict[str, bytes]()
-        for member, data in self._members(name):
-            folder, slash, base = member.rpartition("/")
-            stem, _, kind = base.partition(".")
-            if not stem or not kind:
-                continue
-            if (before := key) != (key := folder + slash + stem) and files:
-                yield Sample(f"{self.task.key}: {name}: {before}", files)
+        stem, files = "", dict[str, bytes]()
+        for entry, data in self._files(name):
+            if entry.stem != stem and files:
+                yield Sample(f"{self.task.key}: {name}: {stem}", files, self.variation)
                 files = {}
-            if kind.lower() in files:
-                raise self.fault("task-sample-invalid", f"the sample has two files .{kind}", f"{name}: {key}")
-            files[kind.lower()] = data
+            stem = entry.stem
+            if entry.extension in files:
+                message = f"the sample has two files .{entry.extension}"
+                raise self.fault("task-sample-invalid", message, f"{name}: {stem}")
+            files[entry.extension] = data
         if files:
-            yield Sample(f"{self.task.key}: {name}: {key}", files)
+            yield Sample(f"{self.task.key}: {name}: {stem}", files, self.variation)
 
-    def _members(self, name: str) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of a tar's files, read from front to back."""
+    def _files(self, name: str) -> Iterator[tuple[Entry, bytes]]:
+        """A tar's files and their contents, read from front to back."""
         try:
-            with tarfile.open(self.path / name, "r:") as tar:
-                for member in tar:
-                    file = tar.extractfile(member) if member.isfile() else None
-                    if file is not None:
-                        yield member.name, file.read()
-        except (OSError, tarfile.TarError) as error:
+            with (self.path / name).open("rb", buffering=0) as file:
+                tar = Window(file.fileno())
+                for entry in entries(tar):
+                    yield entry, tar.bytes(entry.data, entry.size)
+        except (OSError, ValueError) as error:
             raise self.fault("task-shard-unreadable", f"{type(error).__name__}: {error}", name) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 TOLERANCE = 1e-7
 ITERATIONS = 2000
+_fitting = Lock()
+"""Filters of warnings and the number of threads are the process's, whose tasks may run side by side."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def _logistic(features: Floats, labels: npt.NDArray[np.int64], strength: float) 
 
     if np.unique(labels).size == 2:
         strength *= 2  # scikit-learn fits the weights' difference, its square twice the sum of theirs
-    with threadpool_limits(1), warnings.catch_warnings():
+    with _fitting, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound on the steps is part of the procedure
         model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ITERATIONS).fit(features, labels)
     weights, offsets = np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)

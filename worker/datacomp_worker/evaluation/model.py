@@ -9,13 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch.nn.functional import normalize
 
 from datacomp.problems import BadInput
 from datacomp_worker.evaluation.data import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 BATCH = 64
 """Images, or texts, that one thread takes at a time."""
@@ -54,7 +58,10 @@ class Embedder:
     pool: ThreadPoolExecutor
     threads: int
     """How many there are in `pool`."""
+    transform: Callable[[list[Image]], torch.Tensor]
+    """RGB images as the model takes them, shape (n, 3, side, side)."""
     _classifiers: dict[tuple[tuple[str, ...], tuple[str, ...]], torch.Tensor] = field(default_factory=dict)
+    _classifying: Lock = field(default_factory=Lock)
 
     def images(
         self, items: Iterable[Item], picture: Callable[[Item], Picture]
@@ -62,8 +69,8 @@ class Embedder:
         """Items in order, in batches, with the embeddings of their pictures, shape (len(items), d)."""
 
         def embed(batch: list[Item]) -> tuple[list[Item], torch.Tensor]:
-            decoded = torch.stack([self.model.transform(picture(item).decode()) for item in batch])
-            return batch, self._embed(self.model.embed_image, decoded)
+            decoded = [picture(item).decode() for item in batch]
+            return batch, self._embed(self.model.embed_image, self.transform(decoded))
 
         return self._ahead(embed, items)
 
@@ -76,11 +83,12 @@ class Embedder:
     def classifier(self, names: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
         """One unit row a class, shape (classes, d): the mean of its templates' unit embeddings, made unit again."""
         key = (names, templates)
-        if key not in self._classifiers:
-            prompts = [template.replace("{c}", name) for name in names for template in templates]
-            embedded = self.texts(prompts).reshape(len(names), len(templates), -1)
-            self._classifiers[key] = normalize(embedded.mean(dim=1), dim=-1)
-        return self._classifiers[key]
+        with self._classifying:  # tasks that run side by side may ask for the same one
+            if key not in self._classifiers:
+                prompts = [template.replace("{c}", name) for name in names for template in templates]
+                embedded = self.texts(prompts).reshape(len(names), len(templates), -1)
+                self._classifiers[key] = normalize(embedded.mean(dim=1), dim=-1)
+            return self._classifiers[key]
 
     def _embed(self, tower: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode(), torch.autocast(self.device, enabled=self.device == "cuda"):
@@ -120,7 +128,20 @@ def embedder(model: Model, device: str) -> Iterator[Embedder]:
     threads, before = len(os.sched_getaffinity(0)), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads, "embed") as pool:
-            yield Embedder(model, device, pool, threads)
+        pool = ThreadPoolExecutor(threads, "embed")
+        try:
+            yield Embedder(model, device, pool, threads, _whole(model.transform))
+        finally:
+            pool.shutdown(cancel_futures=True)  # whoever still waits for a batch is told so
     finally:
         torch.set_num_threads(before)
+
+
+def _whole(transform: Callable[[Any], torch.Tensor]) -> Callable[[list[Image]], torch.Tensor]:
+    """A transform of single images for whole batches; open_clip's in a third of its time, with the same values."""
+    if not hasattr(transform, "transforms"):
+        return lambda images: torch.stack([transform(image) for image in images])
+    from datacomp_worker.training.transform import SplitTransform
+
+    split = SplitTransform.of(transform)
+    return lambda images: split.join([split.each(image) for image in images])

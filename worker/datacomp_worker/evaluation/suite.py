@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from datacomp.suite import REHEARSAL_ITEMS, Kind, Suite, Task
 from datacomp_worker.evaluation import attributes, probe, retrieval, winogavil, zeroshot
 from datacomp_worker.evaluation.data import TaskFolder
 from datacomp_worker.evaluation.model import Embedder, Model, embedder
+from datacomp_worker.evaluation.overlap import Overlap
 from datacomp_worker.evaluation.records import Block, RecordWriter
 
 Records = Callable[[TaskFolder, Embedder, int | None], Iterator[Block]]
@@ -23,6 +24,8 @@ KINDS: dict[Kind, Records] = {
     Kind.ATTRIBUTES: attributes.records,
     Kind.PROBE: probe.records,
 }
+AT_ONCE = 2
+"""Tasks under way: while the last batches of one are embedded, the next one is read already."""
 Tick = Callable[[int, Task, int], None]
 """Told of every step: how many tasks are done, the task in progress, its records so far."""
 
@@ -48,12 +51,14 @@ def evaluate_suite(
         hint = "put the suite's wds_* folders there, or set DATACOMP_SUITES_DIR"
         raise PlatformFault.of("suite-missing", f"this worker has no data of {suite.id}", str(suite_dir), hint)
     problems: list[Problem] = []
-    with RecordWriter(path) as writer, embedder(model, device) as engine:
-        for done, task in enumerate(suite.tasks):
+    overlap = Overlap[Block](AT_ONCE)
+    with RecordWriter(path) as writer, overlap, embedder(model, device) as engine:
+        turns = overlap.turns(_blocks(task, suite_dir, engine, rehearsal=suite.rehearsal) for task in suite.tasks)
+        for done, (task, blocks) in enumerate(zip(suite.tasks, turns, strict=True)):
             before = writer.count
             tick(done, task, 0)
             try:
-                for block in _blocks(TaskFolder.of(task, suite_dir), engine, rehearsal=suite.rehearsal):
+                for block in blocks:
                     writer.write(task.key, block)
                     tick(done, task, writer.count - before)
             except PlatformFault as fault:
@@ -69,11 +74,12 @@ def evaluate_suite(
     return Evaluated(len(suite.tasks), writer.count)
 
 
-def _blocks(folder: TaskFolder, engine: Embedder, *, rehearsal: bool) -> Iterator[Block]:
+def _blocks(task: Task, suite_dir: Path, engine: Embedder, *, rehearsal: bool) -> Generator[Block]:
     """A task's records, under one variation after the other."""
+    folder = TaskFolder.of(task, suite_dir)
     for view in folder.views():
         name = view.variation.name if view.variation is not None else ""
-        for block in KINDS[folder.task.kind](view, engine, REHEARSAL_ITEMS if rehearsal else None):
+        for block in KINDS[task.kind](view, engine, REHEARSAL_ITEMS if rehearsal else None):
             yield replace(block, variation=name)
 
 
