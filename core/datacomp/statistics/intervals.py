@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ class Interval:
         return not self.lo <= value <= self.hi
 
 
+@cache
 def normal_quantile(level: float = LEVEL) -> float:
     """How many standard deviations a two-sided interval of a level spans to either side: 1.96 for 95%."""
     from scipy.special import ndtri

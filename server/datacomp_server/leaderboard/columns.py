@@ -11,7 +11,7 @@ import math
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,14 @@ def pack(tasks: Mapping[str, Mapping[str, Any]]) -> bytes:
     """The values of all tasks in the order of their keys, as little-endian float64; NaN where there is none."""
     values = [tasks[key].get("value") for key in sorted(tasks)]
     return struct.pack(f"<{len(values)}d", *(math.nan if value is None else value for value in values))
+
+
+def unpack(packed: bytes | None, keys: Sequence[str]) -> dict[str, float] | None:
+    """The values by sorted `keys`, without gaps; None for an entry that was packed by other keys, or never."""
+    if packed is None or len(packed) != 8 * len(keys):
+        return None
+    found = struct.unpack(f"<{len(keys)}d", packed)
+    return {key: value for key, value in zip(keys, found, strict=True) if not math.isnan(value)}
 
 
 @dataclass(frozen=True)

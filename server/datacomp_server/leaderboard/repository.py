@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.orm import Session, contains_eager, defer, lazyload
+from sqlalchemy import ColumnElement, func, select, union_all
+from sqlalchemy.orm import Session, contains_eager, lazyload, load_only
+from sqlalchemy.sql.base import ExecutableOption
 
+from datacomp.messages import RunState
+from datacomp_server.accounts.models import User
 from datacomp_server.boards.models import Board
+from datacomp_server.database import among
 from datacomp_server.leaderboard.columns import columns_of
 from datacomp_server.leaderboard.models import UNRANKED, RankChange, Ranking, Score, SeedScore
 from datacomp_server.leaderboard.order import Means, Order
 from datacomp_server.leaderboard.spread import Baseline
+from datacomp_server.runs.models import Run
+from datacomp_server.runs.transitions import FINAL as FINAL_RUN
 from datacomp_server.submissions.models import Submission
 from datacomp_server.submissions.states import FINAL, UPLOADING
+
+Listed = tuple[Submission, Score, Ranking | None, int]
+"""An entry of a board, with the last sweep's ranges and its place among all entries, from 1."""
 
 
 class ScoreRepository:
@@ -52,10 +62,6 @@ class ScoreRepository:
 
     # --- boards
 
-    def listed_count(self, board: str) -> int:
-        """How many entries a board shows."""
-        return self.session.scalar(select(func.count()).where(*_listed(board))) or 0
-
     def listed(
         self,
         board: Board,
@@ -65,32 +71,42 @@ class ScoreRepository:
         limit: int,
         offset: int,
         tasks: bool = True,
-    ) -> list[tuple[Submission, Score, Ranking | None, int]]:
-        """One page of a board's entries with the last sweep's ranges and their places among all of them, from 1."""
+    ) -> tuple[list[Listed], int]:
+        """One page of a board's entries, and how many there are in all."""
         query = select(Submission, Score, Ranking).join(Score, Score.submission_id == Submission.id)
         query = query.outerjoin(Ranking, Ranking.submission_id == Submission.id).where(*_listed(board.name))
-        query = query.join(Submission.user).options(contains_eager(Submission.user), lazyload(Submission.board))
-        query = query.options(defer(Score.task_values), *([] if tasks else [defer(Score.tasks)]))
+        query = query.join(Submission.user).options(*_shown_columns(means, tasks=tasks))
         if order == Order() and offset == 0:
             rows = self.session.execute(query.order_by(*order.terms(means)).limit(limit))
-            return [(*row._tuple(), place) for place, row in enumerate(rows, 1)]
+            return [(*row, place) for place, row in enumerate(rows, 1)], self._listed_count(board.name)
         columns = columns_of(self.session, board, means)
         page = columns.page(order, limit, offset)
         if page is None:
             rows = self.session.execute(query.order_by(*order.terms(means)).limit(limit).offset(offset))
-            found = [row._tuple() for row in rows]
+            found = list(rows)
         else:
-            by_id = {row[0].id: row._tuple() for row in self.session.execute(query.where(Submission.id.in_(page)))}
+            among_them = among(self.session, Submission.id.expression, page)
+            by_id = {row[0].id: row for row in self.session.execute(query.where(among_them))}
             found = [by_id[submission] for submission in page if submission in by_id]
         places = columns.places
-        return [(*row, places[row[0].id]) for row in found if row[0].id in places]
+        return [(*row, places[row[0].id]) for row in found if row[0].id in places], len(columns.ids)
 
-    def best(self, board: str, means: Means, baselines: list[ColumnElement[bool]]) -> Baseline | None:
-        """The highest average among the entries that one of the conditions holds for."""
-        # By the index of standings, which ends at the first baseline: a minimum would look at every entry.
+    def _listed_count(self, board: str) -> int:
+        """How many entries a board shows."""
+        return self.session.scalar(select(func.count()).where(*_listed(board))) or 0
+
+    def best(self, board: str, means: Means, accounts: Collection[str], named: Collection[str]) -> Baseline | None:
+        """The highest average among entries of organisers, of accounts (lower-case names) and those `named` by id."""
+        # From the few baselines to their scores: from the scores it would take many to meet one.
+        ids = select(Submission.id).where(Submission.board_name == board)
+        pinned = [ids.where(Submission.baseline.is_(True))]
+        if accounts:
+            pinned.append(ids.join(Submission.user).where(User.name_key.in_(accounts)))
+        if named:
+            pinned.append(ids.where(Submission.id.in_(named)))
         columns = (Score.submission_id, means.standing, Score.seeds, means.sampling_variance)
-        query = select(*columns).join(Submission, Submission.id == Score.submission_id).join(Submission.user)
-        query = query.where(*_listed(board), or_(*baselines), means.standing < UNRANKED)
+        query = select(*columns).where(Score.submission_id.in_(union_all(*pinned)))
+        query = query.where(*_listed(board), means.standing < UNRANKED)
         found = self.session.execute(query.order_by(means.standing).limit(1)).first()
         return None if found is None else Baseline(found[0], -found[1], found[2], found[3])
 
@@ -104,9 +120,27 @@ class ScoreRepository:
         return list(self.session.scalars(query.limit(limit)))
 
 
+def _shown_columns(means: Means, *, tasks: bool) -> list[ExecutableOption]:
+    """What rows of a board are made of, and no more. Of the scores of all `tasks` their packed values, which are read a
+    hundred times as fast."""
+    public = (Score.public_average, Score.public_main, Score.public_groups, Score.public_variances)
+    scores = public if means.public else (Score.average, Score.main, Score.groups, Score.variances)
+    whose = (Submission.user_id, Submission.team_id, Submission.board_name, Submission.baseline)
+    what = (Submission.method, Submission.kind, Submission.state, Submission.subset_size, Submission.duplicate_of)
+    return [
+        load_only(*whose, *what, Submission.created_at),
+        load_only(Score.seeds, *scores, *([Score.task_values] if tasks else [])),
+        contains_eager(Submission.user).load_only(User.name),
+        lazyload(Submission.board),
+    ]
+
+
 def _listed(board: str) -> list[ColumnElement[Any]]:
     return [Score.board_name == board, Score.listed.is_(True)]
 
 
 def _unfinished(board: str) -> list[ColumnElement[Any]]:
-    return [Submission.board_name == board, Submission.state.not_in(FINAL | {UPLOADING}), ~Submission.rehearsal]
+    # Runs that are not over are few; of submissions, most are over.
+    under_way = select(Run.submission_id).where(Run.state.in_(sorted(set(RunState) - FINAL_RUN)))
+    is_on_board = (Submission.board_name == board, ~Submission.rehearsal, Submission.state.not_in(FINAL | {UPLOADING}))
+    return [Submission.id.in_(under_way), *is_on_board]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from datacomp.messages import LeaderboardOut, LeaderboardRow, Track
-from datacomp_server.accounts.models import User
 from datacomp_server.boards.deviation import SeedDeviation
 from datacomp_server.boards.models import Board
 from datacomp_server.boards.service import BoardService
 from datacomp_server.clock import now
-from datacomp_server.leaderboard.models import Ranking
+from datacomp_server.leaderboard.columns import unpack
+from datacomp_server.leaderboard.models import Ranking, Score
 from datacomp_server.leaderboard.order import Means, Order
-from datacomp_server.leaderboard.repository import ScoreRepository
+from datacomp_server.leaderboard.repository import Listed, ScoreRepository
 from datacomp_server.leaderboard.spread import RULE, Baseline, Spread
 from datacomp_server.leaderboard.sweeps import SweepRepository
 from datacomp_server.leaderboard.visibility import ShownScore, public_part, shown, withheld
@@ -83,8 +82,11 @@ class LeaderboardService:
         order = Order() if view.order.task in hidden else view.order
         means = Means(public=bool(hidden))
         pinned = Pinned.of(board)
-        against = Against(Spread(SeedDeviation.of(board)), self.scores.best(board.name, means, pinned.conditions()))
-        found = self.scores.listed(board, order, means, limit=view.limit, offset=view.offset, tasks=view.tasks)
+        best = self.scores.best(board.name, means, pinned.accounts, pinned.submissions)
+        against = Against(Spread(SeedDeviation.of(board)), best)
+        suite = BoardService.suite_of(board)
+        keys = sorted(task.key for task in suite.tasks) if view.tasks else []
+        listed, total = self.scores.listed(board, order, means, limit=view.limit, offset=view.offset, tasks=view.tasks)
         sweep = self.sweeps.last(board.name)
         valid = sweep is not None and sweep.done_at is not None and sweep.public == means.public
         waiting = self.scores.unfinished_rows(board.name, MOST_UNFINISHED)
@@ -95,22 +97,19 @@ class LeaderboardService:
             suite=board.suite.name,
             suite_digest=board.suite_digest,
             rank_by=RANK_BY,
-            tasks=[task.key for task in public_part(BoardService.suite_of(board), hidden).tasks],
+            tasks=[task.key for task in public_part(suite, hidden).tasks],
             withheld=hidden,
             reveals_at=board.reveals_at,
-            total=self.scores.listed_count(board.name),
+            total=total,
             offset=view.offset,
-            rows=[
-                self._row(entry, shown(score, hidden, tasks=view.tasks), pinned, place, against, ranking, valid)
-                for entry, score, ranking, place in found
-            ],
+            rows=[self._entry(found, hidden, keys, pinned, against, valid) for found in listed],
             ranked=sweep.ranked if sweep is not None and valid else None,
             ranks_at=sweep.done_at if sweep is not None and valid else None,
             ranks_pending=not valid or self.sweeps.is_changed(board.name),
             seed_deviation=against.spread.out(),
             rule=RULE,
             under_way_total=self._under_way(board, len(waiting)),
-            under_way=[self._row(submission, None, pinned) for submission in waiting],
+            under_way=[self._row(submission, pinned) for submission in waiting],
             generated_at=now(),
         )
 
@@ -118,39 +117,43 @@ class LeaderboardService:
         """How many submissions are under way, counted only where not all could be named."""
         return named if named < MOST_UNFINISHED else self.scores.unfinished_count(board.name)
 
-    def _row(
-        self,
-        submission: Submission,
-        score: ShownScore | None,
-        pinned: Pinned,
-        place: int | None = None,
-        against: Against | None = None,
-        ranking: Ranking | None = None,
-        valid: bool = False,
+    def _entry(
+        self, listed: Listed, hidden: list[str], keys: list[str], pinned: Pinned, against: Against, valid: bool
     ) -> LeaderboardRow:
-        average = score.average if score else None
-        row = LeaderboardRow(
-            rank=None if average is None else place,
+        """The row of an entry; `keys`: of the tasks that rows come with, in order; `valid`: whether ranges hold."""
+        submission, whole, ranking, place = listed
+        score = shown(whole, hidden, tasks=False)
+        placed = score.average is not None
+        return self._row(
+            submission,
+            pinned,
+            rank=place if placed else None,
+            score=score.average,
+            main=score.main,
+            groups=score.groups,
+            tasks=_tasks(whole, keys, hidden),
+            seeds=score.seeds,
+            **against.bounds(submission.id, score),
+            **_ranges(ranking, placed=valid and placed),
+        )
+
+    def _row(self, submission: Submission, pinned: Pinned, **figures: Any) -> LeaderboardRow:
+        """A submission's row, without scores unless `figures` has them."""
+        blank: dict[str, Any] = {"rank": None, "score": None, "main": None, "groups": {}, "tasks": {}}
+        return LeaderboardRow(
             method=submission.method,
             participant=submission.user.name,
             team=submission.team.name if submission.team else None,
             submission=submission.id,
             url=receipt_url(self.settings.public_url, submission.id),
             subset_size=submission.subset_size,
-            score=average,
-            main=score.main if score else None,
-            groups=score.groups if score else {},
-            tasks=_values(score.tasks) if score else {},
             status=submission.state,
             kind=submission.kind,
             baseline=pinned.has(submission),
             duplicate_of=submission.duplicate_of,
             date=submission.created_at,
+            **{**blank, **figures},
         )
-        if score is None or against is None:
-            return row
-        row = row.model_copy(update={"seeds": score.seeds, **against.bounds(submission.id, score)})
-        return row if ranking is None else row.model_copy(update=_ranges(ranking, placed=valid and average is not None))
 
 
 @dataclass(frozen=True)
@@ -174,16 +177,24 @@ class Against:
         return {**bounds, "delta_to_baseline": delta}
 
 
-def _ranges(ranking: Ranking, *, placed: bool) -> dict[str, int | None]:
+def _ranges(ranking: Ranking | None, *, placed: bool) -> dict[str, int | None]:
     """A row's ranges, where the last sweep placed it by the means that are shown."""
+    if ranking is None:
+        return {}
     if not placed or ranking.lo == 0:
         return {"tries": ranking.tries}
     ends = {"rank_lo": ranking.lo, "rank_hi": ranking.hi, "holm_lo": ranking.holm_lo, "holm_hi": ranking.holm_hi}
     return {**ends, "tries": ranking.tries}
 
 
-def _values(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    return {key: found["value"] for key, found in tasks.items() if found.get("value") is not None}
+def _tasks(score: Score, keys: list[str], hidden: list[str]) -> dict[str, float]:
+    """Values of the tasks with these keys, but for the hidden ones; by themselves where they were packed otherwise."""
+    if not keys:
+        return {}
+    found = unpack(score.task_values, keys)
+    if found is None:
+        found = {key: task["value"] for key, task in score.tasks.items() if task.get("value") is not None}
+    return {key: value for key, value in found.items() if key not in hidden}
 
 
 @dataclass(frozen=True)
@@ -197,11 +208,6 @@ class Pinned:
     def of(cls, board: Board) -> Pinned:
         """As the board says."""
         return cls(frozenset(name.lower() for name in board.baseline_accounts), frozenset(board.baseline_submissions))
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """The same for the database."""
-        named = [User.name_key.in_(self.accounts), Submission.id.in_(self.submissions)]
-        return [Submission.baseline.is_(True), *named]
 
     def has(self, submission: Submission) -> bool:
         """Whether other rows are compared with it."""

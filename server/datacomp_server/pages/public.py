@@ -97,15 +97,16 @@ def _leaderboard_page(
     name: str, view: View, site: Site, boards: BoardService, leaderboards: LeaderboardService
 ) -> LeaderboardPage:
     order = Order(view.sort, view.descending)
+    row = boards.row(name)  # held, because the session forgets what nobody holds, and it is asked for five times
     table = leaderboards.board(name, Rows(order, PAGE_SIZE, view.offset, view.all_tasks))
     if not table.rows and table.total:  # past the end: the last page
         last = (table.total - 1) // PAGE_SIZE * PAGE_SIZE
         table = leaderboards.board(name, Rows(order, PAGE_SIZE, last, view.all_tasks))
     return LeaderboardPage(
         site=site,
-        board=boards.board(name),
+        board=boards.out(row),
         boards=boards.list_boards(),
-        table=build(table, view, {task.key: task.name for task in boards.suite(name).tasks}),
+        table=build(table, view, {task.key: task.name for task in boards.suite_of(row).tasks}),
     )
 
 

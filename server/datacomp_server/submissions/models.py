@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index, Integer, UniqueConstraint, func
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index, Integer, UniqueConstraint, func, text
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -31,7 +31,11 @@ class Submission(Base):
         Index(None, "board_name", "state", "created_at"),
         Index(None, "user_id", "created_at"),
         Index(None, "team_id", "created_at"),
-    )
+        Index(
+            "ix_submissions_baselines", "board_name",
+            postgresql_where=text("baseline IS true"), sqlite_where=text("baseline IS 1"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     board_name: Mapped[str] = mapped_column(ForeignKey("boards.name"))
