@@ -128,5 +128,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        app.state.answers.close()
         app.state.studio.close()
         await run_in_threadpool(platform.database.close)

@@ -1,22 +1,26 @@
 """Ready answers of the last seconds: what a hundred readers ask for is made once.
 
 An answer younger than `fresh` is handed out as it is, one that was dear to make for longer: `COST` times what it took.
-An older one is made anew by the one request that finds it old, while the others still get the old one for `STALE`
-seconds more; then everybody waits for the new one.
+An older one is still handed out for `STALE` seconds more, and whoever asks for it has it made anew in the background,
+one such answer after another, so that nobody waits. One that is older yet is waited for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import Request
 from starlette.responses import Response
 
+log = logging.getLogger(__name__)
 MOST = 256
 STALE = 5.0
 COST = 5.0
@@ -50,6 +54,8 @@ class Answers:
         self._kept: OrderedDict[str, Answer] = OrderedDict()
         self._guard = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
+        self._renewing: set[str] = set()
+        self._background = ThreadPoolExecutor(1, "answers")
 
     def get(self, key: str, media_type: str, make: Callable[[], bytes]) -> Answer:
         """The answer to `key`, made by `make` where there is none young enough."""
@@ -58,17 +64,42 @@ class Answers:
             return found
         with self._guard:
             lock = self._making.setdefault(key, threading.Lock())
-        if found is not None and late < STALE and not lock.acquire(blocking=False):
+        if found is not None and late < STALE:
+            self._renew(key, lock, media_type, make)
             return found
-        if found is None or late >= STALE:
-            lock.acquire()
-        try:
+        with lock:
             again, late = self._look(key)
             if again is not None and late < 0:
                 return again  # somebody made it while we waited
             return self._make(key, media_type, make)
-        finally:
-            lock.release()
+
+    def close(self) -> None:
+        """Make no more."""
+        self._background.shutdown(cancel_futures=True)
+
+    def _renew(self, key: str, lock: threading.Lock, media_type: str, make: Callable[[], bytes]) -> None:
+        """Make an answer anew in the background, unless that is under way."""
+
+        def renew() -> None:
+            try:
+                if not lock.acquire(blocking=False):
+                    return
+                try:
+                    self._make(key, media_type, make)
+                finally:
+                    lock.release()
+            except Exception as error:  # whoever waits for it later is told
+                log.warning("an answer could not be made anew: %s", error)
+            finally:
+                with self._guard:
+                    self._renewing.discard(key)
+
+        with self._guard:
+            if key in self._renewing:
+                return
+            self._renewing.add(key)
+        with suppress(RuntimeError):  # closed
+            self._background.submit(renew)
 
     def _look(self, key: str) -> tuple[Answer | None, float]:
         """The answer that is kept, and for how many seconds it is no longer fresh."""
