@@ -101,6 +101,14 @@ def test_a_page_of_a_board_by_any_column_gaps_last(site: Site) -> None:
     assert order("sort=group:shift") == [("ben", 3), ("grace", 1), ("linus", 2), ("ada", None)]
     assert order("limit=2&offset=1") == [("linus", 2), ("ben", 3)]
     assert order("sort=method&limit=1&offset=2") == [("grace", 1)]
+    assert order("find=METHOD+lin") == order("find=linus&sort=task:mini/shift") == [("linus", 2)]
+    assert order("find=of+n") == order("find=of+n&sort=average&descending=true") == [("linus", 2), ("ben", 3)]
+    assert order("find=of+n&limit=1&offset=1") == [("ben", 3)]
+    assert order("find=_") == order("find=%25") == order("find=ada%00no") == order("find=nobody") == []
+    page = site.http.get("/boards/small-board?find=of+n&sort=average&page=7").text
+    assert "2 entries found" in page
+    assert "sort=average" in page
+    assert "has “nobody” in its name" in site.http.get("/boards/small-board?find=nobody").text
 
 
 @ONLY_SQLITE

@@ -40,20 +40,22 @@ def leaderboard(
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
     sort: Annotated[str, Query(max_length=80)] = RANK,
     descending: bool = False,
+    find: Annotated[str, Query(max_length=80, description="Words in the names of method, participant and team.")] = "",
 ) -> Response:
     """The leaderboard of a board, or of the first board of a track and scale: one page of its entries, by any column
-    (`rank`, `method`, `participant`, `subset`, `average`, `main`, `date`, `group:<name>`, `task:<key>`)."""
+    (`rank`, `method`, `participant`, `subset`, `average`, `main`, `date`, `group:<name>`, `task:<key>`). With `find`,
+    `total` counts what was found."""
     if board is None and scale is None:
         raise BadInput.of("board-not-named", "which leaderboard?", where="board", hint="give ?board= or ?scale=")
 
     def make() -> bytes:
-        view = View(Order(sort, descending), limit, offset)
+        view = View(Order(sort, descending), limit, offset, find=find)
         with database.read() as session:
             boards = LeaderboardService(session, settings)
             name = board if board is not None else boards.name_of_scale(scale or "", track)
             return boards.board(name, view).model_dump_json().encode()
 
-    key = repr(("api", board, scale, track, limit, offset, sort, descending))
+    key = repr(("api", board, scale, track, limit, offset, sort, descending, find))
     return answers.get(key, "application/json", make).response(request)
 
 

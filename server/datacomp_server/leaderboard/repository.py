@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, union_all
+from sqlalchemy import ColumnElement, Select, func, or_, select, union_all
 from sqlalchemy.orm import Session, contains_eager, lazyload, load_only
 from sqlalchemy.sql.base import ExecutableOption
 
 from datacomp.messages import RunState
-from datacomp_server.accounts.models import User
+from datacomp_server.accounts.models import Team, User
 from datacomp_server.boards.models import Board
 from datacomp_server.database import among
-from datacomp_server.leaderboard.columns import columns_of
+from datacomp_server.leaderboard.columns import Columns, columns_of
 from datacomp_server.leaderboard.models import UNRANKED, RankChange, Ranking, Score, SeedScore
 from datacomp_server.leaderboard.order import Means, Order
 from datacomp_server.leaderboard.spread import Baseline
@@ -71,15 +71,19 @@ class ScoreRepository:
         limit: int,
         offset: int,
         tasks: bool = True,
+        words: Sequence[str] = (),
     ) -> tuple[list[Listed], int]:
-        """One page of a board's entries, and how many there are in all."""
+        """One page of a board's entries, and how many there are in all: of those that have all the `words` in the names
+        of method, participant and team."""
         query = select(Submission, Score, Ranking).join(Score, Score.submission_id == Submission.id)
         query = query.outerjoin(Ranking, Ranking.submission_id == Submission.id).where(*_listed(board.name))
         query = query.join(Submission.user).options(*_shown_columns(means, tasks=tasks))
-        if order == Order() and offset == 0:
+        if order == Order() and offset == 0 and not words:
             rows = self.session.execute(query.order_by(*order.terms(means)).limit(limit))
             return [(*row, place) for place, row in enumerate(rows, 1)], self._listed_count(board.name)
         columns = columns_of(self.session, board, means)
+        if words:
+            return self._matching(query.where(*_named(words)).order_by(*order.terms(means)), columns, limit, offset)
         page = columns.page(order, limit, offset)
         if page is None:
             rows = self.session.execute(query.order_by(*order.terms(means)).limit(limit).offset(offset))
@@ -90,6 +94,14 @@ class ScoreRepository:
             found = [by_id[submission] for submission in page if submission in by_id]
         places = columns.places
         return [(*row, places[row[0].id]) for row in found if row[0].id in places], len(columns.ids)
+
+    def _matching(
+        self, query: Select[Submission, Score, Ranking], columns: Columns, limit: int, offset: int
+    ) -> tuple[list[Listed], int]:
+        found = query.with_only_columns(Submission.id).order_by(None).subquery()
+        total = self.session.scalar(select(func.count()).select_from(found)) or 0
+        rows = self.session.execute(query.limit(limit).offset(offset)) if total else ()
+        return [(*row, columns.places[row[0].id]) for row in rows if row[0].id in columns.places], total
 
     def _listed_count(self, board: str) -> int:
         """How many entries a board shows."""
@@ -137,6 +149,13 @@ def _shown_columns(means: Means, *, tasks: bool) -> list[ExecutableOption]:
 
 def _listed(board: str) -> list[ColumnElement[Any]]:
     return [Score.board_name == board, Score.listed.is_(True)]
+
+
+def _named(words: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Whether an entry's names have every word, in small letters or capitals."""
+    team = select(Team.name).where(Team.id == Submission.team_id).correlate(Submission).scalar_subquery()
+    names = (Submission.method.expression, User.name.expression, team)
+    return [or_(*(name.icontains(word, autoescape=True) for name in names)) for word in words]
 
 
 def _unfinished(board: str) -> list[ColumnElement[Any]]:

@@ -27,6 +27,8 @@ from datacomp_server.submissions.receipts import receipt_url
 RANK_BY = "average"
 MOST_UNFINISHED = 200
 """So many of what is under way are named; the others are counted."""
+MOST_WORDS = 8
+"""That are looked for at once."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class View:
     """Whether rows come with the scores of every task."""
     private: bool = False
     """Whether private tasks count and are shown before the board reveals them: for organisers alone."""
+    find: str = ""
+    """Words that the names of method, participant and team must have; places stay those among all entries."""
+
+    @property
+    def words(self) -> list[str]:
+        """What is looked for, as far as it can be."""
+        return "".join(sign if sign.isprintable() else " " for sign in self.find).split()[:MOST_WORDS]
 
 
 class LeaderboardService:
@@ -86,7 +95,9 @@ class LeaderboardService:
         against = Against(Spread(SeedDeviation.of(board)), best)
         suite = BoardService.suite_of(board)
         keys = sorted(task.key for task in suite.tasks) if view.tasks else []
-        listed, total = self.scores.listed(board, order, means, limit=view.limit, offset=view.offset, tasks=view.tasks)
+        listed, total = self.scores.listed(
+            board, order, means, limit=view.limit, offset=view.offset, tasks=view.tasks, words=view.words
+        )
         sweep = self.sweeps.last(board.name)
         valid = sweep is not None and sweep.done_at is not None and sweep.public == means.public
         waiting = self.scores.unfinished_rows(board.name, MOST_UNFINISHED)

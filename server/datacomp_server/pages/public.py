@@ -98,10 +98,10 @@ def _leaderboard_page(
 ) -> LeaderboardPage:
     order = Order(view.sort, view.descending)
     row = boards.row(name)  # held, because the session forgets what nobody holds, and it is asked for five times
-    table = leaderboards.board(name, Rows(order, PAGE_SIZE, view.offset, view.all_tasks))
+    table = leaderboards.board(name, Rows(order, PAGE_SIZE, view.offset, view.all_tasks, find=view.find))
     if not table.rows and table.total:  # past the end: the last page
         last = (table.total - 1) // PAGE_SIZE * PAGE_SIZE
-        table = leaderboards.board(name, Rows(order, PAGE_SIZE, last, view.all_tasks))
+        table = leaderboards.board(name, Rows(order, PAGE_SIZE, last, view.all_tasks, find=view.find))
     return LeaderboardPage(
         site=site,
         board=boards.out(row),

@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 from datacomp.messages import LeaderboardOut, LeaderboardRow, SeedDeviationOut
 
 PAGE_SIZE = 100
+MOST_LETTERS = 80
+"""Of what is looked for."""
 GROUP_LABELS = {
     "main": "Main",
     "shift": "Dist. shifts",
@@ -39,6 +41,7 @@ class View:
     all_tasks: bool = False
     unfinished: bool = False
     page: int = 1
+    find: str = ""
 
     @classmethod
     def of(cls, path: str, query: Mapping[str, str]) -> View:
@@ -52,6 +55,7 @@ class View:
             all_tasks=query.get("tasks") == "all",
             unfinished=query.get("unfinished") == "1",
             page=min(max(int(page), 1), 1_000_000) if page.isascii() and page.isdigit() and len(page) < 8 else 1,
+            find=" ".join(query.get("find", "")[:MOST_LETTERS].split()),
         )
 
     @property
@@ -62,7 +66,7 @@ class View:
     @property
     def address(self) -> str:
         """Path and query, naming only what differs from the default."""
-        query = {}
+        query = {"find": self.find} if self.find else {}
         if self.sort != "rank" or self.descending:
             query["sort"] = self.sort
             if self.descending != _falls_first(self.sort):
@@ -87,6 +91,10 @@ class View:
     def with_unfinished(self, shown: bool) -> str:
         """Address of this view with or without what is still under way."""
         return replace(self, unfinished=shown).address
+
+    def finding(self, words: str) -> str:
+        """Address of this view of the entries with these words."""
+        return replace(self, find=words, page=1).address
 
     def at_page(self, page: int) -> str:
         """Address of another page of this view."""
