@@ -18,6 +18,7 @@ from gallery import gallery, picture
 from datacomp.problems import PlatformFault
 from datacomp_worker.download import Limits, Options, Space, box, outcomes, run_download
 from datacomp_worker.download.driver import rows_done
+from datacomp_worker.sandbox.seccomp import MACHINES
 
 LOOPBACK = Limits(seconds=5.0, retries=0, allowed=("127.0.0.1/32",))
 SMALL = Options(image_size=64, processes=1, threads=2, rows_per_shard=3)
@@ -39,7 +40,7 @@ print(json.dumps({
     "given": Path(given, "urls.txt").read_text(), "beside": os.path.exists(Path(given).parent / "secret"),
     "writes": [where for where in ("/", "/usr", "/etc", given, sys.prefix, folder, "/tmp") if may(where)],
     "capabilities": int(status["CapEff"], 16), "gains": status["NoNewPrivs"].strip(), "user": os.getuid(),
-    "core": resource.getrlimit(resource.RLIMIT_CORE)[1], "data": resource.getrlimit(resource.RLIMIT_DATA)[1],
+    "core": resource.getrlimit(resource.RLIMIT_CORE)[1] <= 1, "data": resource.getrlimit(resource.RLIMIT_DATA)[1],
     "network": socket.create_connection(("127.0.0.1", int(port)), 5) is not None,
 }))
 """
@@ -56,17 +57,67 @@ def test_the_box_holds_nothing_but_the_download(tmp_path, monkeypatch):
     (tmp_path / "secret").write_text("s")
     with gallery() as made:
         look = [sys.executable, "-c", LOOK, str(given), str(folder), made.url.rpartition(":")[2]]
-        command = box.boxed(look, {"LANG": "C.UTF-8"}, read=[given], write=[folder], memory=2 << 30)
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+        found = ran(look, {"LANG": "C.UTF-8"}, read=[given], write=[folder], memory=2 << 30)
     assert set(found.pop("variables")) <= {"HOME", "LANG", "LC_CTYPE", "PWD", "TMPDIR"}
     assert found.pop("processes") <= 3
     assert found == {
         "seen": [], "given": "read", "beside": False, "writes": [str(folder), "/tmp"], "capabilities": 0, "gains": "1",
-        "user": 65534, "core": 0, "data": 2 << 30, "network": True,
+        "user": 65534, "core": True, "data": 2 << 30, "network": True,
     }  # fmt: skip
     assert not (given / "made").exists()
+
+
+CALLS = """
+import ctypes, errno, json, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(4, 1)
+n = json.loads(sys.argv[1])
+def call(name, *arguments):
+    ctypes.set_errno(0)
+    done = libc.syscall(ctypes.c_long(n[name]), *(ctypes.c_long(a) for a in arguments))
+    return "worked" if done >= 0 else errno.errorcode[ctypes.get_errno()]
+def opened(*what):
+    try:
+        socket.socket(*what).close()
+        return "worked"
+    except OSError as error:
+        return errno.errorcode[error.errno]
+name = ctypes.create_string_buffer(b"x")
+print(json.dumps({
+    "odd": {"netlink": opened(16, 3), "packet": opened(17, 3), "vsock": opened(40, 1), "mptcp": opened(2, 1, 262),
+            "unshare": call("unshare", 0x10000000), "memfd": call("memfd_create", ctypes.addressof(name), 0),
+            "messages": call("msgget", 0, 0o1600), "ptrace": call("ptrace", 0, 0, 0, 0)},
+    "plain": [opened(2, 1), opened(2, 2), opened(10, 1, 6), opened(1, 1)],
+    "guarded": [open(f"/proc/{pid}/status").read().split("Seccomp:")[1].split()[0]
+                for pid in os.listdir("/proc") if pid.isdigit()],
+}))
+"""
+"""What the seccomp program leaves and takes."""
+
+
+def test_of_system_calls_the_box_leaves_what_a_download_needs():
+    """And without the program odd ones work: it is what takes them away."""
+    require_bubblewrap()
+    calls = [sys.executable, "-c", CALLS, json.dumps(MACHINES[os.uname().machine].numbers)]
+    found = ran(calls)
+    assert set(found["odd"].values()) <= {"EPERM", "ENOSYS"}
+    assert set(found["plain"]) == {"worked"}
+    assert set(found["guarded"]) == {"2"}
+    bare = {name for name, word in ran(calls, guarded=False)["odd"].items() if word == "worked"}
+    assert {"netlink", "memfd", "messages", "ptrace"} <= bare
+
+
+def ran(program, environment=None, *, guarded=True, **given):
+    """What a program in the box prints."""
+    with box.guarding() as guard:
+        command = box.boxed(program, environment or {}, guard.fileno(), **given)
+        if not guarded:
+            at = command.index("--seccomp")
+            del command[at : at + 2]
+        keep = {"capture_output": True, "text": True, "pass_fds": (guard.fileno(),)}
+        done = subprocess.run(command, check=False, timeout=60, **keep)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_a_host_that_cannot_is_refused_or_named(monkeypatch, caplog):

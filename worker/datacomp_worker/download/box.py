@@ -1,9 +1,10 @@
 """What a decoder that a picture has taken over would hold: nothing.
 
 The downloading process runs under bubblewrap where the host allows it: user, process, IPC and mount namespaces of its
-own, no capabilities, a root that is read-only and has the interpreter, the system's libraries, name service and
-certificates in it, a /tmp in memory, and the folders of this one download. The host's network stays, because images
-come from it; whom the process connects to is its own code's say (`network`).
+own, no capabilities, the seccomp program of participants' filters (but for TCP and UDP), a root that is read-only and
+has the interpreter, the system's libraries, name service and certificates in it, a /tmp in memory, and the folders of
+this one download. The host's network stays, because images come from it; whom the process connects to is its own code's
+say (`network`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from datacomp.problems import PlatformFault
-from datacomp_worker.sandbox.command import NOBODY, program
+from datacomp_worker.sandbox import seccomp
+from datacomp_worker.sandbox.command import NOBODY, no_core, program
+from datacomp_worker.sandbox.layers import ALL
 from datacomp_worker.sandbox.mounts import Mount, binds, runtime
 
 logger = logging.getLogger(__name__)
@@ -41,16 +44,20 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 def boxed(
     command: Sequence[str],
     environment: Mapping[str, str],
+    guard: int,
     *,
     read: Sequence[Path] = (),
     write: Sequence[Path] = (),
     memory: int = MEMORY,
     file_bytes: int | None = None,
 ) -> list[str]:
-    """A command with the box around it. `read` and `write` are seen where they are; paths within must be absolute."""
+    """A command with the box around it. `guard`: descriptor from which bubblewrap reads the seccomp program, see
+    `guarding`. `read` and `write` are seen where they are; paths within must be absolute."""
+    # The command is the first process: bubblewrap's own, which has no seccomp program, must not be in reach.
     shut = [
-        "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--uid", NOBODY,
-        "--gid", NOBODY, "--cap-drop", "ALL", "--hostname", "fetch", "--die-with-parent", "--new-session", "--clearenv",
+        "--unshare-user", "--disable-userns", "--unshare-ipc", "--unshare-pid", "--as-pid-1", "--unshare-uts",
+        "--unshare-cgroup-try", "--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL", "--hostname", "fetch",
+        "--die-with-parent", "--new-session", "--clearenv",
     ]  # fmt: skip
     inside = dict(environment) | {"HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108 - the box's own
     variables = [word for name, value in inside.items() for word in ("--setenv", name, value)]
@@ -60,12 +67,17 @@ def boxed(
     system = [word for path in (*NETWORK, *certificates) for word in ("--ro-bind-try", path, path)]
     seen = [*binds([_in_place(_worker_package()), *map(_in_place, read)])]
     seen += binds([_in_place(path) for path in write], read_only=False)
-    bounds = [f"--data={memory}", f"--nproc={PROCESSES}", f"--nofile={FILES}", "--core=0", "--memlock=0"]
+    bounds = [f"--data={memory}", f"--nproc={PROCESSES}", f"--nofile={FILES}", "--memlock=0"]
     bounds += [f"--fsize={file_bytes}"] if file_bytes else []
     return [
-        program("bwrap"), *shut, *variables, *own, *runtime(), *system, *seen, "--remount-ro", "/", "--chdir", "/tmp",  # noqa: S108
-        "--", program("prlimit"), *bounds, "--", *command,
+        *no_core(ALL), program("bwrap"), *shut, *variables, *own, *runtime(), *system, *seen, "--remount-ro", "/",
+        "--chdir", "/tmp", "--seccomp", str(guard), "--", program("prlimit"), *bounds, "--", *command,  # noqa: S108
     ]  # fmt: skip
+
+
+def guarding() -> IO[bytes]:
+    """The box's seccomp program, for bubblewrap to inherit. `PlatformFault` for an unknown architecture."""
+    return seccomp.in_pipe(network=True)
 
 
 def _in_place(path: Path) -> Mount:
@@ -83,8 +95,11 @@ def _worker_package() -> Path:
 def why_no_box() -> str:
     """Why this host cannot run a download in the box; empty where it can. Tried once."""
     try:
-        command = boxed([sys.executable, "-c", "import socket, datacomp_worker"], {})
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PROBE_SECONDS)
+        with guarding() as guard:
+            command = boxed([sys.executable, "-c", "import socket, datacomp_worker"], {}, guard.fileno())
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, timeout=PROBE_SECONDS, pass_fds=(guard.fileno(),)
+            )
     except PlatformFault as fault:
         return fault.problems[0].message
     except (OSError, subprocess.SubprocessError) as error:

@@ -24,10 +24,10 @@ def main(request_file: Path) -> None:
     """Carry out a request."""
     from datacomp.lifeline import PARENT, die_with_parent
 
-    if PARENT in os.environ:  # in the box its maker sees to that
+    if PARENT in os.environ:  # in the box its maker sees to both
         die_with_parent(parent=int(os.environ[PARENT]))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     request = json.loads(request_file.read_text())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

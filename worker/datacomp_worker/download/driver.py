@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Literal
 from datacomp.lifeline import PARENT
 from datacomp.problems import PlatformFault
 from datacomp_worker.download.archives import FOLDER, Archives
-from datacomp_worker.download.box import MEMORY, Boxing, boxed, use_box
+from datacomp_worker.download.box import MEMORY, Boxing, boxed, guarding, use_box
 from datacomp_worker.download.limits import Limits
 
 CHILD = "datacomp_worker.download.child"
@@ -134,12 +135,17 @@ def run_download(
     }
     (workdir / REQUEST_FILE).write_text(json.dumps(request, indent=1))
     command, environment = [sys.executable, "-m", CHILD, str(workdir / REQUEST_FILE)], _environment(limits)
-    if options.distributor == "multiprocessing" and use_box(boxing):
-        read = [urls, workdir] if urls else [workdir]
-        command = boxed(command, environment, read=read, write=[folder], memory=memory, file_bytes=space.most)
-    else:
-        environment[PARENT] = str(os.getpid())
-    with (workdir / LOG_FILE).open("wb") as log:
+    with ExitStack() as stack:
+        log = stack.enter_context((workdir / LOG_FILE).open("wb"))
+        inherited: tuple[int, ...] = ()
+        if options.distributor == "multiprocessing" and use_box(boxing):
+            guard = stack.enter_context(guarding()).fileno()
+            read, inherited = [urls, workdir] if urls else [workdir], (guard,)
+            command = boxed(
+                command, environment, guard, read=read, write=[folder], memory=memory, file_bytes=space.most
+            )
+        else:
+            environment[PARENT] = str(os.getpid())
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -147,6 +153,7 @@ def run_download(
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
+            pass_fds=inherited,
         )
     try:
         _watch(process, folder, space, report)

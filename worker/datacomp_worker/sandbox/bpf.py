@@ -65,6 +65,12 @@ def when_not_equal(value: int, action: int) -> list[Instruction]:
     return [Instruction(JUMP_EQUAL, value, 1, 0), give(action)]
 
 
+def when_none_of(values: Sequence[int], action: int) -> list[Instruction]:
+    """Give `action` unless the accumulator equals one of `values`."""
+    checks = [Instruction(JUMP_EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)]
+    return [*checks, give(action)]
+
+
 def when_at_least(value: int, action: int) -> list[Instruction]:
     """Give `action` when the accumulator is at least `value` (unsigned)."""
     return [Instruction(JUMP_AT_LEAST, value, 0, 1), give(action)]

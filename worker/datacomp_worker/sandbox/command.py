@@ -86,13 +86,13 @@ def command_line(box: Box, limits: Limits, layers: Layers, seccomp: int) -> list
     inner = _inner(box, limits, layers, seccomp)
     way = entry()
     if way is Entry.USER or Layer.REAL_UID not in layers:
-        return [*_no_core(layers), *inner]
+        return [*no_core(layers), *inner]
     dropped = [*_become(str(FIRST_UID + secrets.randbelow(UIDS)), layers), *inner]
     entered = dropped if way is Entry.CONTAINER_ROOT else [*_outer(box, layers), *dropped]
-    return [*_no_core(layers), *entered]
+    return [*no_core(layers), *entered]
 
 
-def _no_core(layers: Layers) -> list[str]:
+def no_core(layers: Layers) -> list[str]:
     """A crash leaves no core, and wakes no handler of the host's.
 
     Where `kernel.core_pattern` is a pipe, the kernel starts that program outside, as root, whatever the limit, but for

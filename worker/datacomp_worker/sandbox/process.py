@@ -73,7 +73,7 @@ def run(
         group = stack.enter_context(cgroup.child(limits)) if cgroup else None
         results, results_in = _pipe(stack)
         log, log_in = _pipe(stack)
-        guard = _program(stack)
+        guard = stack.enter_context(seccomp.in_pipe())
         process = subprocess.Popen(
             [
                 *(group.enter_command() if group else []),
@@ -125,14 +125,6 @@ def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     return stack.enter_context(os.fdopen(reading, "rb", 0)), stack.enter_context(os.fdopen(writing, "wb", 0))
-
-
-def _program(stack: ExitStack) -> IO[bytes]:
-    """The seccomp program in a pipe, as bubblewrap wants it."""
-    reading, writing = os.pipe()
-    with os.fdopen(writing, "wb") as file:
-        file.write(seccomp.program())
-    return stack.enter_context(os.fdopen(reading, "rb", 0))
 
 
 class _Watch:

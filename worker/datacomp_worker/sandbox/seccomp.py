@@ -1,4 +1,5 @@
-"""Which system calls participants' code may not make, as the program that bubblewrap loads.
+"""Which system calls participants' code may not make, as the program that bubblewrap loads. The process that downloads
+has the same one, but for sockets of TCP and UDP.
 
 A list of refusals rather than of permissions: namespaces, mounts and capabilities already take the powers away; this
 closes the parts of the kernel that have been the way out of other sandboxes, all sockets but AF_UNIX, and shared
@@ -10,13 +11,17 @@ host shares.
 from __future__ import annotations
 
 import errno
+import os
 import platform
 from dataclasses import dataclass
+from typing import IO
 
 from datacomp.problems import PlatformFault
 from datacomp_worker.sandbox import bpf
 
-AF_UNIX = 1
+AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
+PLAIN_PROTOCOLS = (0, 6, 17)
+"""What the family has by default, TCP, UDP; others are corners of the kernel that no download needs."""
 NEW_NAMESPACES = 0x7E020000
 """CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; a time namespace can only be had from unshare and clone3."""
 MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
@@ -96,16 +101,25 @@ INSPECTED = ("ioctl", "socket", "socketpair", "clone", "mmap", "fcntl", "setrlim
 """Refused by their arguments."""
 
 
-def program(machine: str | None = None) -> bytes:
-    """The seccomp program for a machine (default: this one); `PlatformFault` for an unknown architecture."""
+def program(machine: str | None = None, *, network: bool = False) -> bytes:
+    """The seccomp program for a machine (default: this one), with or without TCP and UDP; `PlatformFault` for an
+    unknown architecture."""
     name = machine or platform.machine()
     if name not in MACHINES:
         hint = f"participants' code can be run on {' or '.join(MACHINES)}"
         raise PlatformFault.of("sandbox-missing", f"no seccomp program for architecture {name}", hint=hint)
-    return bpf.assemble(_instructions(MACHINES[name]))
+    return bpf.assemble(_instructions(MACHINES[name], network=network))
 
 
-def _instructions(machine: Machine) -> list[bpf.Instruction]:
+def in_pipe(*, network: bool = False) -> IO[bytes]:
+    """The program in a pipe, as bubblewrap wants it."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as file:
+        file.write(program(network=network))
+    return os.fdopen(reading, "rb", 0)
+
+
+def _instructions(machine: Machine, *, network: bool) -> list[bpf.Instruction]:
     refused = bpf.ERRNO | errno.EPERM
     absent = bpf.ERRNO | errno.ENOSYS
     lines = [bpf.load(bpf.ARCH_OFFSET), *bpf.when_not_equal(machine.audit, bpf.KILL), bpf.load(bpf.NUMBER_OFFSET)]
@@ -114,9 +128,11 @@ def _instructions(machine: Machine) -> list[bpf.Instruction]:
     for name, number in machine.numbers.items():
         if name not in INSPECTED:
             lines += bpf.when_equal(number, absent if name in ABSENT else refused)
-    domain = [bpf.load(bpf.argument_offset(0)), *bpf.when_not_equal(AF_UNIX, refused)]
-    for name in ("socket", "socketpair"):
-        lines += bpf.for_number(machine.numbers[name], domain)
+    local = [bpf.load(bpf.argument_offset(0)), *bpf.when_not_equal(AF_UNIX, refused)]
+    abroad = [bpf.load(bpf.argument_offset(0)), *bpf.when_none_of((AF_UNIX, AF_INET, AF_INET6), refused)]
+    abroad += [bpf.load(bpf.argument_offset(2)), *bpf.when_none_of(PLAIN_PROTOCOLS, refused)]
+    lines += bpf.for_number(machine.numbers["socketpair"], local)
+    lines += bpf.for_number(machine.numbers["socket"], abroad if network else local)
     for name, body in _refused_by_arguments(refused).items():
         lines += bpf.for_number(machine.numbers[name], body)
     return [*lines, bpf.give(bpf.ALLOW)]
