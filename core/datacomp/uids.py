@@ -77,10 +77,15 @@ def to_hex(uids: Uids) -> list[str]:
     """32 lower-case hex digits per uid."""
     if not uids.size:
         return []
+    return [str(s) for s in to_digits(uids).view("S32").reshape(-1).astype("U32")]
+
+
+def to_digits(uids: Uids) -> npt.NDArray[np.uint8]:
+    """The lower-case hex digits as bytes, shape (n, 32)."""
     octets = np.ascontiguousarray(halves(uids).astype(">u8")).view(np.uint8).reshape(uids.size, 16)
     digits = np.empty((uids.size, 32), np.uint8)
     digits[:, ::2], digits[:, 1::2] = _HEX[octets >> 4], _HEX[octets & 15]
-    return [str(s) for s in digits.view("S32").reshape(-1).astype("U32")]
+    return digits
 
 
 def halves(uids: Uids) -> npt.NDArray[np.uint64]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from datacomp.tars.entries import BLOCK, Window
-from datacomp.tars.samples import Sample
+from datacomp.tars.plain import SIZE, Apart, Bytes, Places, anywhere
+from datacomp.tars.samples import Sample, Shape
 
 RECORD = 20 * BLOCK
 """Tars end padded to this size."""
-BUFFER = 1 << 20
+BUFFER = 2 << 20
 
 
 class Member(NamedTuple):
@@ -32,25 +36,52 @@ class TarWriter:
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
         self._used = 0
-        self._written = 0
+        self.written = 0
+        """Bytes of the tar that are in the file: what is loaded comes behind them."""
 
     @property
     def size(self) -> int:
         """Bytes of the tar so far."""
-        return self._written + self._used
+        return self.written + self._used
 
     def load(self, file: int, start: int, stop: int) -> Window:
         """Add bytes `start` to `stop` of another tar; a window on them, good until more is added.
 
         ValueError when that tar is shorter. `rename` must follow, or `drop`.
         """
-        size = stop - start
-        self._reserve(size)
-        at = self._used
-        if os.preadv(file, [self._view[at : at + size]], start) != size:
-            raise ValueError(f"the tar ends before byte {stop}")
-        self._used += size
-        return Window(file, begin=start - at, content=self._buffer, size=stop)
+        self._reserve(stop - start)
+        begin = start - self._used
+        self._read(file, start, stop)
+        return Window(file, begin=begin, content=self._buffer, size=stop)
+
+    def load_all(self, spans: Iterable[tuple[int, int, int]]) -> Bytes:
+        """Write all there is, then fill the buffer with (file, start, stop) of other tars, `BUFFER` bytes at most.
+
+        ValueError when one is shorter. `rename_all` must follow, or `clear`.
+        """
+        self._flush()
+        for file, start, stop in spans:
+            self._read(file, start, stop)
+        return np.frombuffer(self._buffer, np.uint8)
+
+    def rename_all(self, loaded: Apart, shape: Shape, uids: Bytes, copies: Places) -> None:
+        """Give all samples loaded new headers: keys of uids, digits of shape (n, 32), and of copies below 10."""
+        content = np.frombuffer(self._buffer, np.uint8)
+        ends = (loaded.at + BLOCK + loaded.sizes).reshape(-1).tolist()
+        for end, padding in zip(ends, (-loaded.sizes % BLOCK).reshape(-1).tolist(), strict=True):
+            self._buffer[end : end + padding] = _ZEROS[:padding]
+        blank, weight = _blank(shape)
+        made = np.empty((*loaded.at.shape, BLOCK), np.uint8)
+        made[...] = blank
+        digits = loaded.heads[:, :, SIZE]
+        made[:, :, :32], made[:, :, 33], made[:, :, SIZE] = uids[:, None], ord("0") + copies[:, None], digits
+        sums = weight + digits.sum(2) + (uids.sum(1) + copies.astype(np.uint64))[:, None]
+        made[:, :, CHECKSUM] = (sums[..., None] >> _SHIFTS & 7) + ord("0")
+        anywhere(content, BLOCK)[loaded.at] = made.view(f"V{BLOCK}")[..., 0]
+
+    def clear(self) -> None:
+        """Take back what `load_all` loaded."""
+        self._used = 0
 
     def rename(self, sample: Sample, key: str) -> None:
         """Give the sample loaded last new headers under another key. It must be plain."""
@@ -91,6 +122,12 @@ class TarWriter:
         self._buffer[self._used : self._used + len(data)] = data
         self._used += len(data)
 
+    def _read(self, file: int, start: int, stop: int) -> None:
+        end = self._used + stop - start
+        if os.preadv(file, [self._view[self._used : end]], start) != stop - start:
+            raise ValueError(f"the tar ends before byte {stop}")
+        self._used = end
+
     def _reserve(self, size: int) -> None:
         if self._used + size > len(self._buffer):
             self._flush()
@@ -102,7 +139,7 @@ class TarWriter:
         done = 0
         while done < self._used:  # a disk that fills up takes a part before it refuses
             done += os.write(self._file, self._view[done : self._used])
-        self._written += self._used
+        self.written += self._used
         self._used = 0
 
 
@@ -129,7 +166,19 @@ def _ending(extension: str) -> tuple[bytes, int]:
     return ending, sum(ending)
 
 
+@lru_cache
+def _blank(shape: Shape) -> tuple[Bytes, npt.NDArray[np.uint64]]:
+    """Headers of a shape's files under a key of zeros, (files, `BLOCK`), and their sums without uid and size."""
+    key = b"0" * 32 + b"-0"
+    heads = [_HEADER.pack(*_ustar(key, sum(key), extension, 0)) for extension in shape]
+    zeros = 32 + SIZE.stop - SIZE.start
+    sums = [int(head[CHECKSUM], 8) - zeros * ord("0") for head in heads]
+    return np.array([list(head) for head in heads], np.uint8), np.array(sums, np.uint64)
+
+
 _ZEROS = bytes(BLOCK)
+CHECKSUM = slice(148, 154)
+_SHIFTS = np.arange(15, -1, -3, dtype=np.uint64)
 _HEADER = Struct("100s24s11s13s8s356s")
 """Name, owner, size in octal digits, time, checksum and the rest of a ustar header, which fill a block."""
 _OWNER = b"0000444\0" + b"0000000\0" * 2
