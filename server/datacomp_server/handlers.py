@@ -73,9 +73,8 @@ def install_handlers(app: FastAPI) -> None:
     def on_http(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
-        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
         headers = dict(error.headers or {})  # a 405 says in `Allow` what is possible
-        return answer(request, error.status_code, [Problem(code=code, message=str(error.detail))], headers)
+        return answer(request, error.status_code, [http_problem(request, error)], headers)
 
     def on_database(request: Request, error: Exception) -> Response:
         log.error("database unavailable at %s: %s", request.url.path, error)
@@ -86,6 +85,20 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(sqlalchemy.exc.OperationalError, on_database)
     app.add_exception_handler(sqlalchemy.exc.TimeoutError, on_database)
+
+
+def http_problem(request: Request, error: HTTPException) -> Problem:
+    """What the framework itself refuses: mostly an address or a method that there is not."""
+    path = _sayable(request.url.path)
+    if error.status_code == 404:
+        hint = "check the address, or look for it from the start page; the API's addresses are at /api/docs"
+        return Problem(code="not-found", message="there is nothing at this address", where=path, hint=hint)
+    if error.status_code == 405:
+        message = f"{request.method} is not possible at this address"
+        return Problem(
+            code="method-not-allowed", message=message, where=path, hint="the API's methods are at /api/docs"
+        )
+    return Problem(code="http-error", message=str(error.detail))
 
 
 def _sayable(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import uvicorn
+from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from pool_here import put_pool
 from pydantic import SecretStr
@@ -179,3 +180,14 @@ def person(browser: Browser, url: str, *, js: bool = True, width: int = 1280, da
     finally:
         context.close()
     assert visitor.complaints == []
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page that keeps somebody from using it."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]})["violations"]
+    return [
+        f"{each['id']}: {node['html'][:200]}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+        for node in each["nodes"][:3]
+    ]

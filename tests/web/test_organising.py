@@ -1,11 +1,23 @@
-"""An organiser in a browser, without JavaScript: finds what failed, takes it up again, rejudges a board."""
+"""An organiser in a browser, without JavaScript: finds what failed, takes it up again, rejudges a board. Then every
+page is looked at by axe-core, which needs scripts."""
 
 from playwright.sync_api import Browser, expect
-from site_place import PASSWORD, Running, person
+from site_place import PASSWORD, Running, person, serious
 
 from datacomp.messages import Stage
 from datacomp_server.accounts.models import Role
 from datacomp_server.accounts.service import AccountService
+
+PAGES = [
+    "/organise",
+    "/organise/runs",
+    "/organise/users",
+    "/organise/users/tobias",
+    "/organise/boards/filtering-tiny",
+    "/organise/boards/filtering-tiny/rescore",
+    "/audit",
+    "/trends",
+]
 
 
 def test_an_organiser_mends_and_looks(browser: Browser, running: Running) -> None:
@@ -33,10 +45,15 @@ def test_an_organiser_mends_and_looks(browser: Browser, running: Running) -> Non
         assert site.receipt(broken.id).state != "failed"
 
         page.goto(f"{running.url}/organise/boards/filtering-tiny")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 375
         page.get_by_role("button", name="Show what would change").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Score Filtering, tiny again")
         expect(page.get_by_text("there is nothing to apply")).to_be_visible()
         page.goto(f"{running.url}/audit?actor=olga&board=filtering-tiny")
         expect(page.get_by_role("row", name="submission-requeued")).to_contain_text("the disk has room again")
+    with person(browser, running.url, width=375, dark=True) as olga:
+        page = olga.sign_in("olga", "/organise")
+        for path in PAGES:
+            page.goto(running.url + path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 375, path
+            assert serious(page) == [], path
     site.act("organiser", broken.id, "cancel")

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
-from site_place import Running, fill, person
+from site_place import Running, fill, person, serious
 
 from datacomp_server.pages.security import HEADERS
 
@@ -84,17 +83,6 @@ def pages_of(board: str, receipt: str) -> list[str]:
         "/api/docs",
         *own,
         "/nowhere",
-    ]
-
-
-def serious(page: Page) -> list[str]:
-    """What axe-core finds wrong with a page that keeps somebody from using it."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]})["violations"]
-    return [
-        f"{each['id']}: {node['html'][:200]}"
-        for each in found
-        if each["impact"] in {"serious", "critical"}
-        for node in each["nodes"][:3]
     ]
 
 

@@ -20,12 +20,15 @@ TITLES = {
     404: "Not found",
     405: "Not possible here",
     409: "Not possible now",
+    410: "No longer there",
     413: "Too large",
     422: "Something is wrong with the input",
-    429: "Quota used up",
+    429: "Too many requests",
     500: "Something went wrong on our side",
     503: "The platform cannot do this right now",
+    507: "No room on the server",
 }
+QUOTA = "Quota used up"
 FAULT = Problem(
     code="server-fault",
     message="the server made a mistake; it has been noted in its log",
@@ -35,10 +38,11 @@ FAULT = Problem(
 
 def error_page(request: Request, status: int, problems: Sequence[Problem]) -> Response:
     """The page of a refusal, for `app.state.error_page`."""
+    spent = any(problem.code == "quota-spent" for problem in problems)
     page = ErrorPage(
         site=site_for(request, viewer_or_none(request)),
         status=status,
-        title=TITLES.get(status, "That did not work"),
+        title=QUOTA if spent else TITLES.get(status, "That did not work"),
         problems=list(problems),
     )
     return answer(request, page, status)

@@ -166,7 +166,7 @@ def settings_of(board: BoardOut, row: Board) -> list[Fact]:
         Fact("Suite digest", short(board.suite_digest), code=True, title=board.suite_digest),
         Fact("Pool", pool),
         Fact("Pool digest", short(board.pool_digest), code=True, title=board.pool_digest or ""),
-        Fact("Seeds", ", ".join(map(str, row.seeds))),
+        Fact("Trainings of an entry, by seed", ", ".join(map(str, row.seeds))),
         Fact("Queue of training", row.train_queue),
         Fact("Queue of the stages before", row.data_queue),
         Fact("Near-duplicates", board.dedup.mode.value),

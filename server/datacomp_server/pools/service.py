@@ -54,7 +54,7 @@ class BoardPool:
         try:
             found = self.desk.descriptions.of(board.pool, self.shelf())
         except PoolAbsent as error:
-            why = f"{error.problems[0].message}. {error.problems[0].hint}"
+            why = f"{error.problems[0].message}; {error.problems[0].hint}"
             found = PoolOut(name=board.pool, digest=board.pool_digest, rows=board.pool_rows, here=False, why=why)
         return found.model_copy(update={"removed": len(self.removed)})
 
