@@ -137,6 +137,15 @@ def test_differences_to_the_baseline_have_intervals_and_files_have_everything(si
     assert best.delta_lo is not None
     assert best.delta_lo < 0.25 < (best.delta_hi or 0)
     assert (base.delta_to_baseline, base.delta_lo) == (0.0, None)
+    told, own = (site.receipt(row.submission or "").score for row in (best, base))
+    assert told is not None
+    assert told.baseline is not None
+    assert (told.rank_lo, told.rank_hi, told.ranked) == (best.rank_lo, best.rank_hi, 2)
+    assert (told.baseline.submission, told.baseline.lo) == (base.submission, best.delta_lo)
+    assert {task.task: task.delta_to_baseline for task in told.tasks}["mini/colours"] == pytest.approx(0.25)
+    assert own is not None
+    assert own.baseline is not None
+    assert (own.baseline.submission, own.baseline.delta, own.baseline.lo) == (base.submission, 0.0, None)
     lines = list(csv.DictReader(io.StringIO(site.http.get("/boards/small-board/leaderboard.csv").text)))
     assert (lines[0]["rank_lo"], lines[0]["rank_hi"], lines[0]["tries"]) == ("1", "2", "1")
     assert float(lines[0]["delta_lo"]) == pytest.approx(best.delta_lo)

@@ -56,7 +56,8 @@ def receipt_pages() -> dict[str, Page]:
     """The receipts as their owner sees them."""
     place = site("/submissions/a1b2c3d4e5f60718")
     pages: dict[str, Page] = {
-        f"receipt-{name}": build_receipt(place, example, may_change=True) for name, example in receipts().items()
+        f"receipt-{name}": build_receipt(place, example, may_change=True, is_own=True)
+        for name, example in receipts().items()
     }
     pages["receipt-refused"] = build_receipt(place, scored(), may_change=True, problems=IN_FILE)
     pages["manifest"] = ManifestPage(

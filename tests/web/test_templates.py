@@ -1,14 +1,17 @@
 """Every template in every state, without a server: structure, labels, escaping, links that lead somewhere."""
 
+import re
 from itertools import pairwise
 
 import pytest
 from page_contexts import all_pages
+from page_examples import TASKS, receipts, site
 from page_reading import CONTROLS, Reader, read
 from starlette.routing import Match
 
 from datacomp_server.app import create_app
 from datacomp_server.pages.contexts import Page, ReceiptPage
+from datacomp_server.pages.receipt import build_receipt
 from datacomp_server.pages.rendering import environment, render
 from datacomp_server.pages.security import POLICY
 from datacomp_server.settings import Settings
@@ -153,13 +156,19 @@ def test_the_fragment_has_every_live_part(name: str) -> None:
 
 def test_a_receipt_says_what_matters() -> None:
     said = {
-        name: read(render(PAGES[f"receipt-{name}"])).all("main")[0].text for name in ("training", "queued", "failed")
+        name: read(render(PAGES[f"receipt-{name}"])).all("main")[0].text
+        for name in ("training", "queued", "failed", "scored")
     }
     assert "12\u202f288 of 20\u202f480 samples" in said["training"]
     assert "Next deadline 24 Nov 2026, 12:00:06 UTC" in said["training"]
     assert "No worker serves queue gpu" in said["queued"]
     assert "my_filter.py, line 12" in said["failed"]
     assert "Your quota was used" in said["failed"]
+    assert "Rank1–2 of 6" in re.sub(r"\s*\n\s*", "", said["scored"])
+    assert "+0.059 +0.020 to +0.098" in said["scored"]
+    assert said["scored"].count("\u22120.050") == len(TASKS)
+    others = build_receipt(site(name="grace"), receipts()["failed"], may_change=False)
+    assert "The participant's quota was used" in render(others).replace("&#39;", "'")
     ours = read(render(PAGES["receipt-failed-ours"])).all("main")[0].text
     assert "Your quota was refunded: this was the platform's fault" in ours
 

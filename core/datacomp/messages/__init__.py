@@ -71,6 +71,7 @@ from datacomp.messages.scaling import (
     TrendsOut,
 )
 from datacomp.messages.submissions import (
+    BestBaseline,
     BoardOut,
     EntryOverlap,
     EventOut,
@@ -142,6 +143,7 @@ __all__ = [
     "AccountOut",
     "AgreementOut",
     "AuditOut",
+    "BestBaseline",
     "Binned",
     "Blame",
     "BoardFacts",

@@ -120,6 +120,19 @@ class TaskScore(Message):
     hi: float | None = None
     details: dict[str, float] = Field(default_factory=dict)
     """Of probes what each number of shots gives, of varied tasks what each variation does, see docs/suite.md."""
+    delta_to_baseline: float | None = None
+    """To the best baseline's value; `/api/compare` has its interval."""
+
+
+class BestBaseline(Message):
+    """The best baseline of a board, and how far a submission's average lies from it."""
+
+    submission: str
+    method: str
+    delta: float
+    lo: float | None = None
+    """Bounds of the 95% interval; none of its own difference to itself."""
+    hi: float | None = None
 
 
 class ScoreOut(Message):
@@ -140,6 +153,13 @@ class ScoreOut(Message):
     other_tasks_hi: float | None = None
     withheld: list[str] = Field(default_factory=list)
     """Private tasks that are left out of `tasks` and of the means until their board reveals them."""
+    rank_lo: int | None = None
+    """Between which places of how many (`ranked`) it may well stand; null while that is not worked out, and for what no
+    board lists."""
+    rank_hi: int | None = None
+    ranked: int | None = None
+    baseline: BestBaseline | None = None
+    """Null where the board has none, and for what no board lists."""
 
 
 class EntryOverlap(Message):

@@ -262,7 +262,10 @@ class ReceiptPage(Page):
     commands: list[str]
     can_cancel: bool
     can_withdraw: bool
+    is_own: bool
+    """Whether the viewer, or a team of theirs, handed it in."""
     has_manifest: bool
+    board_title: str = ""
     kept: KeptView | None = None
     """None before the stage `subset` is done."""
     problems: list[Problem] = field(default_factory=list)

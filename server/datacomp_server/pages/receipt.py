@@ -63,6 +63,8 @@ def build_receipt(
     receipt: SubmissionOut,
     *,
     may_change: bool,
+    is_own: bool = False,
+    board_title: str = "",
     problems: list[Problem] | None = None,
     pool: BoardPool | None = None,
 ) -> ReceiptPage:
@@ -85,6 +87,8 @@ def build_receipt(
         commands=commands_of(receipt, site.public_url),
         can_cancel=may_change and not receipt.final,
         can_withdraw=may_change and receipt.state == "scored",
+        is_own=is_own,
+        board_title=board_title,
         has_manifest=has_manifest(receipt),
         problems=problems or [],
     )
@@ -99,7 +103,9 @@ def _kept(receipt: SubmissionOut, kept: Kept, may_change: bool, pool: BoardPool 
 def commands_of(receipt: SubmissionOut, public_url: str) -> list[str]:
     """What to type in a terminal to follow it, read it and check it."""
     watch = [f"datacomp login {public_url}", f"datacomp status {receipt.id} --watch"]
-    return [*watch, f"datacomp manifest {receipt.id}"] if has_manifest(receipt) else watch
+    if not has_manifest(receipt):
+        return watch
+    return [*watch, f"datacomp manifest {receipt.id}", f"datacomp reproduce {receipt.id} --pool DIR"]
 
 
 def has_manifest(receipt: SubmissionOut) -> bool:

@@ -104,12 +104,18 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _page(
     request: Request, viewer: Viewer | None, receipt: SubmissionOut, problems: tuple[Problem, ...] = ()
 ) -> ReceiptPage:
-    may_change = viewer is not None and (viewer.organiser or _is_own(viewer, receipt))
-    pool = None
-    if kept_of_receipt(receipt) is not None:
-        with get_database(request).read() as session:
-            pool = BoardPool.read(session, get_desk(request), receipt.board)
-    return build_receipt(site_for(request, viewer), receipt, may_change=may_change, problems=list(problems), pool=pool)
+    is_own = viewer is not None and _is_own(viewer, receipt)
+    with get_database(request).read() as session:
+        pool = BoardPool.read(session, get_desk(request), receipt.board)
+    return build_receipt(
+        site_for(request, viewer),
+        receipt,
+        may_change=is_own or (viewer is not None and viewer.organiser),
+        is_own=is_own,
+        board_title=pool.board.title,
+        problems=list(problems),
+        pool=pool if kept_of_receipt(receipt) is not None else None,
+    )
 
 
 def _is_own(viewer: Viewer, receipt: SubmissionOut) -> bool:

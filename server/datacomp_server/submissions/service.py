@@ -42,6 +42,7 @@ from datacomp_server.submissions.quota import Quota
 from datacomp_server.submissions.receipts import receipt_url, score_out, submission_out
 from datacomp_server.submissions.repository import SubmissionRepository
 from datacomp_server.submissions.schemas import ExpectedUpload
+from datacomp_server.submissions.standing import Standings
 from datacomp_server.submissions.states import CANCELLED, FINAL, SCORED, UPLOADING, WITHDRAWN
 
 UPLOAD_NAME = "content"
@@ -57,6 +58,7 @@ class SubmissionService:
         self.runs = RunRepository(session)
         self.hours = HoursRepository(session)
         self.scores = ScoreRepository(session)
+        self.places = Standings(session)
         self.boards = BoardService(session)
         self.queue = QueueService(session, settings)
         self.quota = Quota(session)
@@ -262,7 +264,7 @@ class SubmissionService:
             notes=self.queue.notes(runs),
             hours=self.hours.of_runs([run.id for run in runs]),
             quota=self.quota.note(submission, insider=insider),
-            score=_score(score, submission, viewer) if score else None,
+            score=self.places.stand(submission, score, _score(score, submission, viewer)) if score else None,
             overlaps=overlaps(self.sketches, submission, self.settings.public_url),
             insider=insider,
         )
