@@ -3,8 +3,9 @@
     python peer.py metrics DATACOMP_CLONE DATA            every metric on the small generated tasks
     python peer.py suite DATACOMP_CLONE DATA PLAN.json    the tiny suite task by task, as the original's loop does
 
-Prints one line of JSON last: {"versions", "tasks": {key: {"metrics", "seconds"}}, "seconds"}. Nothing of the clones is
-changed; what they would fetch from a hub is handed to them from the same local files that ours reads.
+Prints one line of JSON last: {"versions", "tasks": {key: metrics}, "runs": [{"seconds", "cpu"}]}, one run of each
+repetition; the clock starts when everything has been imported, and runs while models are built and loaded. Nothing of
+the clones is changed; what they would fetch from a hub is handed to them from the same local files that ours reads.
 """
 
 import contextlib
@@ -12,7 +13,6 @@ import importlib.metadata
 import json
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -23,6 +23,7 @@ sys.path[:0] = [sys.argv[2], str(HERE.parents[1] / "tests" / "support")]
 import metric_suite  # noqa: E402
 import numpy as np  # noqa: E402
 from eval_utils import fairness_eval, retr_eval, wds_eval, wilds_eval, wino_eval  # noqa: E402
+from spent import Clock  # noqa: E402
 
 FUNCTIONS = {
     "wilds/": wilds_eval.evaluate_wilds_dataset,
@@ -51,19 +52,20 @@ def hand_over(root, retrieval_key=metric_suite.RETRIEVAL, riddle_key=metric_suit
     )
 
 
-def measured(tasks, arch, checkpoint, root, workers):
-    """Metrics and seconds of each task. `tasks`: (key for the report, the original's key)."""
-    found, start = {}, time.perf_counter()
-    for key, original in tasks:
-        begun = time.perf_counter()
-        with contextlib.redirect_stdout(sys.stderr):
-            metrics = evaluate(original, arch, checkpoint, str(root), workers)
-        numbers = {name: float(value) for name, value in metrics.items() if value is not None}
-        finite = {name: value for name, value in numbers.items() if np.isfinite(value)}
-        found[key] = {"metrics": finite, "seconds": time.perf_counter() - begun}
+def measured(tasks, arch, checkpoint, root, workers, repeat=1):
+    """Metrics of each task, and what all took. `tasks`: (key for the report, the original's key)."""
+    found, runs = {}, []
+    for _ in range(repeat):
+        clock = Clock()
+        for key, original in tasks:
+            with contextlib.redirect_stdout(sys.stderr):
+                metrics = evaluate(original, arch, checkpoint, str(root), workers)
+            numbers = {name: float(value) for name, value in metrics.items() if value is not None}
+            found[key] = {name: value for name, value in numbers.items() if np.isfinite(value)}
+        runs.append(clock.read())
     names = ("clip-benchmark", "open_clip_torch", "torch", "webdataset", "wilds", "scikit-learn")
     versions = {name: importlib.metadata.version(name) for name in names}
-    print(json.dumps({"versions": versions, "tasks": found, "seconds": time.perf_counter() - start}))
+    print(json.dumps({"versions": versions, "tasks": found, "runs": runs}))
 
 
 def linked(data, links):
@@ -89,14 +91,14 @@ def metrics(data):
 
 
 def suite(data, plan):
-    """`plan`: {"arch", "configs", "checkpoint", "workers", "tasks": {key: [original's key, folder]}}."""
+    """`plan`: {"arch", "configs", "checkpoint", "workers", "repeat", "tasks": {key: [original's key, folder]}}."""
     import open_clip
 
     open_clip.add_model_config(Path(plan["configs"]))
     root = linked(data, {folder: own for _, folder, own in plan["tasks"].values() if folder != own})
     hand_over(data, plan["retrieval"], plan["riddles"])
     tasks = [(key, original) for key, (original, _, _) in plan["tasks"].items()]
-    measured(tasks, plan["arch"], plan["checkpoint"], root, plan["workers"])
+    measured(tasks, plan["arch"], plan["checkpoint"], root, plan["workers"], plan["repeat"])
 
 
 if __name__ == "__main__":
