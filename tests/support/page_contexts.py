@@ -24,13 +24,14 @@ from people_pages import PROVIDERS, QUOTAS, people_pages
 from pool_pages import pool_pages
 from trends_pages import trends_pages
 
-from datacomp.messages import DedupMode, DedupSetting, Track
+from datacomp.messages import BoardOut, DedupMode, DedupSetting, Track
 from datacomp.problems import Problem
 from datacomp_server.pages.contexts import (
     AccountPage,
     BoardsPage,
     ErrorPage,
     ExpressionFault,
+    Front,
     HomePage,
     LeaderboardPage,
     ManifestPage,
@@ -50,6 +51,12 @@ from datacomp_server.pages.receipt import build_receipt
 from datacomp_server.pages.reference import ReferencePage, schemas, sections
 from datacomp_server.pages.table import View, build
 from datacomp_server.runs.schemas import QueueOut
+
+
+def fronts(boards: list[BoardOut]) -> dict[str, Front]:
+    """One board that somebody leads, and others without entries."""
+    led = Front(6, 1, row(1, HOSTILE, 0.461))
+    return {each.name: led if place == 0 else Front(0, 0, None) for place, each in enumerate(boards)}
 
 
 def receipt_pages() -> dict[str, Page]:
@@ -101,7 +108,7 @@ def board_pages() -> dict[str, Page]:
     }  # fmt: skip
     for name, listed in (("", boards), ("-empty", [])):
         pages |= {
-            f"home{name}": HomePage(site=site("/"), boards=listed),
+            f"home{name}": HomePage(site=site("/"), boards=listed, standings=fronts(listed)),
             f"boards{name}": BoardsPage(site=site("/boards"), boards=listed),
             f"start{name}": StartPage(site=site("/docs/start"), boards=listed, filter_template=FILTER_EXAMPLE),
         }

@@ -87,12 +87,24 @@ class Fact:
     """The full value, where `value` is shortened."""
 
 
+@dataclass(frozen=True)
+class Front:
+    """How a board stands, in short."""
+
+    entries: int
+    under_way: int
+    leader: LeaderboardRow | None
+    """The entry of the best average."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HomePage(Page):
-    """`home.html`: what this is, and the boards."""
+    """`home.html`: what this is, how it works, and the boards."""
 
     template: ClassVar[str] = "home.html"
     boards: list[BoardOut]
+    standings: dict[str, Front]
+    """By the name of every board."""
 
 
 @dataclass(frozen=True, kw_only=True)

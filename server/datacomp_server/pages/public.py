@@ -27,6 +27,7 @@ from datacomp_server.leaderboard.service import View as Rows
 from datacomp_server.pages.contexts import (
     BoardsPage,
     Fact,
+    Front,
     HomePage,
     LeaderboardPage,
     QueuePage,
@@ -46,9 +47,28 @@ HTML = "text/html; charset=utf-8"
 
 
 @router.get("/")
-def home(request: Request, viewer: PageViewer, boards: BoardServiceDep) -> Response:
-    """What this is, and the boards."""
-    return answer(request, HomePage(site=site_for(request, viewer), boards=boards.list_boards()))
+def home(
+    request: Request, viewer: PageViewer, database: DatabaseDep, settings: SettingsDep, answers: AnswersDep
+) -> Response:
+    """What this is, how it works, and the boards with whoever leads them."""
+
+    def make(site: Site) -> HomePage:
+        with database.read() as session:
+            boards = BoardService(session).list_boards()
+            leaderboards = LeaderboardService(session, settings)
+            return HomePage(
+                site=site, boards=boards, standings={each.name: _front(leaderboards, each) for each in boards}
+            )
+
+    if viewer is not None:
+        return answer(request, make(site_for(request, viewer)))
+    return answers.get("home", HTML, lambda: render(make(anonymous_site(request))).encode()).response(request)
+
+
+def _front(leaderboards: LeaderboardService, board: BoardOut) -> Front:
+    first = leaderboards.board(board.name, Rows(limit=1, tasks=False))
+    leader = next((row for row in first.rows if row.score is not None), None)
+    return Front(first.total, first.under_way_total, leader)
 
 
 @router.get("/leaderboard")
