@@ -62,6 +62,8 @@ class HoursRepository:
 
     def of_runs(self, run_ids: Sequence[str]) -> dict[str, Hours]:
         """Hours by run; runs that were never attempted are left out."""
+        if not run_ids:
+            return {}
         query = select(Attempt.run_id, *_sums()).where(Attempt.run_id.in_(run_ids)).group_by(Attempt.run_id)
         return {run: Hours(gpu / HOUR, cpu / HOUR) for run, gpu, cpu in self.session.execute(query)}
 

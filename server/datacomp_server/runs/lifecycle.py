@@ -15,7 +15,7 @@ from datacomp.messages import SKETCH_FILE, Blame, DedupSetting, Failure, RunStat
 from datacomp.problems import Problem
 from datacomp.sketches import SIZE
 from datacomp_server.boards.removals import Removals
-from datacomp_server.clock import now
+from datacomp_server.clock import new_id, now
 from datacomp_server.database import storable
 from datacomp_server.leaderboard.models import Score, SeedScore
 from datacomp_server.leaderboard.repository import ScoreRepository
@@ -84,11 +84,11 @@ class Lifecycle:
         made: list[Run] = []
         for position, item in enumerate(planned):
             after = made[item.after].id if item.after is not None else None
-            run = Run(submission_id=submission.id, after_id=after, position=position, stage=item.stage)
+            run = Run(id=new_id(), submission_id=submission.id, after_id=after, position=position, stage=item.stage)
             run.seed, run.queue, run.state = item.seed, item.queue, RunState.WAITING
             run.due_at = self._due(run)
-            self.runs.add(run)
             made.append(run)
+        self.runs.add(*made)
         self._hand_over(submission, made, None, actor)
         self._refresh(submission, made, actor, "upload confirmed")
 

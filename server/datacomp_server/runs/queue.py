@@ -97,7 +97,8 @@ class QueueService:
         if not queued:
             return {}
         live = self.live_workers()
-        ordered = self._ordered({run.queue for run in queued})
+        # What nobody can take up has no position worth reckoning.
+        ordered = self._ordered({run.queue for run in queued if not _blocked(run, live)})
         positions, starts = _positions(ordered), self._starts(ordered, live, now())
         behind = self.runs.queued_behind_running_work([run.id for run in queued])
         return {run.id: BEHIND if run.id in behind else _note(run, positions, live, starts) for run in queued}

@@ -31,9 +31,9 @@ class RunRepository:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def add(self, row: Run | Attempt | OutboxRow) -> None:
-        """Insert a row now."""
-        self.session.add(row)
+    def add(self, *rows: Run | Attempt | OutboxRow) -> None:
+        """Insert rows now."""
+        self.session.add_all(rows)
         self.session.flush()
 
     def heard(self) -> dict[str, datetime]:

@@ -68,9 +68,11 @@ class Quota:
         if user is None or user.deleted_at is not None:
             raise Unauthorised.of("token-dead", "the account was deleted meanwhile")
         membership = self.teams.membership(user_id)
-        if membership is not None:
+        if membership is None:
+            party = Party((user_id,))
+        else:
             self.teams.lock(membership.team_id)
-        party = self.party(user_id)
+            party = self.party(user_id)  # anew: the team may have been dissolved meanwhile
         problems = _spent(self.standing(party, board, rehearsal=rehearsal), team=party.team_id is not None)
         if problems:
             refusal = QuotaSpent(*problems)
