@@ -134,7 +134,7 @@ def form_pages() -> dict[str, Page]:
     account: dict[str, Any] = {"site": site("/account", role="organiser"), "tokens": tokens, "submissions": lines}
     nobody: dict[str, Any] = {"site": site("/account/sign-in", name=None), "email": "", "next_path": "/submit"}
     return {
-        "submit": SubmitPage(site=site("/submit"), boards=boards, values=SubmitValues()),
+        "submit": SubmitPage(site=site("/submit"), boards=boards, values=SubmitValues(), quotas=QUOTAS),
         "submit-problems": SubmitPage(
             site=site("/submit"), boards=boards, values=typed, problems=PROBLEMS, file_problems=IN_FILE
         ),

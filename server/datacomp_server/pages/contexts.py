@@ -5,6 +5,7 @@ A context holds values as they are (numbers, times, messages); how they are writ
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -207,6 +208,18 @@ class SubmitPage(Page):
     resume: str = ""
     """Id of the one that was chosen."""
     fault: ExpressionFault | None = None
+    quotas: list[QuotaOut] = field(default_factory=list)
+    """What counts against the viewer."""
+
+    @property
+    def left(self) -> dict[str, int]:
+        """How many more each board takes from the viewer now, where it says."""
+        found = {}
+        for quota in self.quotas:
+            known = [count.left for count in (quota.day, quota.total, quota.concurrent) if count.left is not None]
+            if known and not quota.rehearsal:
+                found[quota.board] = min(known)
+        return found
 
     @property
     def kinds(self) -> dict[str, list[str]]:
@@ -293,6 +306,15 @@ class ManifestPage(Page):
     digest: str
     entries: list[tuple[str, str]]
     """Dotted path and value of every leaf."""
+
+    @property
+    def parts(self) -> dict[str, list[tuple[str, str]]]:
+        """The entries by the first word of their paths; what has no other word is in a part without a name."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for path, value in self.entries:
+            words = re.split(r"[.\[]", path, maxsplit=1)
+            found.setdefault(words[0] if len(words) > 1 else "", []).append((path, value))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from starlette.datastructures import FormData
 from starlette.responses import JSONResponse, Response
 
 from datacomp.digests import BLOCK
-from datacomp.messages import BoardOut, SubmissionCreate, SubmissionKind
+from datacomp.messages import BoardOut, QuotaOut, SubmissionCreate, SubmissionKind
 from datacomp.problems import DatacompError, PlatformFault, Problem
 from datacomp_server.accounts.service import Viewer
 from datacomp_server.boards.service import BoardService
@@ -69,7 +69,20 @@ def submit_page(
     fresh = SubmitValues(board=board, kind=kinds_of(chosen)[0] if chosen else "")
     values = next((upload.values for upload in unfinished if upload.id == resume), fresh)
     site = site_for(request, viewer)
-    return answer(request, SubmitPage(site=site, boards=listed, values=values, unfinished=unfinished, resume=resume))
+    page = SubmitPage(
+        site=site,
+        boards=listed,
+        values=values,
+        unfinished=unfinished,
+        resume=resume,
+        quotas=_quotas(request, viewer),
+    )
+    return answer(request, page)
+
+
+def _quotas(request: Request, viewer: Viewer) -> list[QuotaOut]:
+    with get_database(request).read() as session:
+        return SubmissionService(session, get_settings(request), get_storage(request)).standings(viewer)
 
 
 def _unfinished(request: Request, viewer: Viewer) -> list[UnfinishedUpload]:
@@ -204,6 +217,7 @@ def _again(
     """The form once more, with what is wrong and what was typed."""
     page = SubmitPage(
         unfinished=_unfinished(request, viewer),
+        quotas=_quotas(request, viewer),
         site=site_for(request, viewer),
         boards=boards,
         values=values,
