@@ -1,6 +1,5 @@
-"""Resharding: the original's layout, the same whatever the workers, resumed after a kill, faces blurred."""
+"""Resharding: the original's layout, the same whatever the workers, resumed after a kill."""
 
-import contextlib
 import io
 import json
 import os
@@ -15,59 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-from small_pool import SmallPool
+from reshard_site import Site, code_of
 from typer.testing import CliRunner
 
 from datacomp.cli import build_light
 from datacomp.pool import ingest
-from datacomp.problems import BadInput, Problem
-from datacomp.reshard import pack, reshard, reshard_pool
-from datacomp.reshard.blur import blur_faces
+from datacomp.problems import BadInput
+from datacomp.reshard import reshard
 from datacomp.reshard.plan import ROW, SHARD_BYTES, read_plan
-from datacomp.tars.samples import uid_of
-from datacomp.uids import UID_DTYPE, from_hex, sort, to_hex, write_subset
-
-
-class Site:
-    """A small pool, a directory for outputs, and a cache of its own."""
-
-    def __init__(self, place: Path, rows: int = 40, shards: int = 4, **overrides) -> None:
-        self.place = place
-        pool = SmallPool(rows=rows, shards=shards, features=False, without_image=0, overrides=overrides)
-        self.uids = from_hex(pool.write(place / "pool"))
-        self.shards, self.metadata = place / "pool/shards", place / "pool/metadata"
-
-    def subset(self, *rows: int, more=(), name: str = "subset.npy") -> Path:
-        path = self.place / name
-        chosen = np.concatenate([self.uids[list(rows)], from_hex(list(more))])
-        write_subset(path, sort(chosen))
-        return path
-
-    def reshard(self, subset: Path, out: str = "out", **options):
-        options.setdefault("workers", 1)
-        return reshard(self.shards, subset, self.place / out, cache=self.place / "cache", **options)
-
-    def files(self, out: str = "out") -> dict[str, bytes]:
-        found = {}
-        for path in sorted((self.place / out).glob("*.tar")):
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    assert member.name not in found
-                    found[member.name] = tar.extractfile(member).read()
-        return found
-
-    def source(self, row: int) -> dict[str, bytes]:
-        """A sample's files in the pool's tars, by extension."""
-        uid = to_hex(self.uids[row : row + 1])[0]
-        for path in sorted(self.shards.glob("*.tar")):
-            with tarfile.open(path) as tar:
-                files = {member.name: tar.extractfile(member).read() for member in tar}
-            for name, data in files.items():
-                if name.endswith(".json") and json.loads(data)["uid"] == uid:
-                    stem = name.removesuffix("json")
-                    return {key.removeprefix(stem): value for key, value in files.items() if key.startswith(stem)}
-        raise AssertionError(uid)
+from datacomp.uids import UID_DTYPE, to_hex
 
 
 @pytest.fixture
@@ -200,12 +155,6 @@ def test_a_finished_resharding_is_not_repeated(site: Site) -> None:
     assert (site.place / "out/00000000.tar").stat().st_mtime_ns == stamp
 
 
-def code_of(call) -> str:
-    with pytest.raises(BadInput) as caught:
-        call()
-    return caught.value.problems[0].code
-
-
 def test_another_run_never_mixes_with_what_is_there(site: Site) -> None:
     site.reshard(site.subset(1, 2))
     assert code_of(lambda: site.reshard(site.subset(3, name="b.npy"))) == "out-not-empty"
@@ -239,182 +188,6 @@ def test_shards_close_at_the_byte_limit_too(tmp_path: Path) -> None:
     assert plan.begins.tolist() == [0, 3, 6, 8]  # three thirds fill a tar
     assert [plan.shard(n) for n in range(3)] == [[(0, 0, 1), (1, 0, 2)], [(1, 2, 2), (2, 0, 1)], [(2, 1, 1), (3, 0, 1)]]
     assert rows["uid"].dtype == UID_DTYPE
-
-
-# --- a pool that was ingested
-
-
-def bytes_of(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "meta.json"}
-
-
-def refused_by(call) -> Problem:
-    with pytest.raises(BadInput) as caught:
-        call()
-    return caught.value.problems[0]
-
-
-def from_pool(site: Site, subset: Path, out: str, **options):
-    pool = ingest(site.place / "pool", processes=1)
-    return reshard_pool(pool, subset, site.place / out, cache=site.place / "of-pool", workers=1, **options)
-
-
-def test_the_packs_places_give_the_same_bytes_as_reading_the_tars(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    subset = site.subset(3, 4, 17, 17, 30, 39, more=["0" * 32])
-    read = site.reshard(subset, shard_size=4)
-    monkeypatch.setattr(pack, "index_tar", None)  # no tar is read as a whole
-    made = from_pool(site, subset, "pool-out", shard_size=4)
-    assert made == read
-    assert bytes_of(site.place / "pool-out") == bytes_of(site.place / "out")
-
-
-def rewritten(path: Path, change) -> None:
-    """Write a tar again with `change` of its list of (name, data)."""
-    with tarfile.open(path) as tar:
-        files = [(member.name, tar.extractfile(member).read()) for member in tar]
-    with tarfile.open(path, "w") as tar:
-        for name, data in change(files):
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-
-
-def test_files_before_the_image_are_not_lost(site: Site) -> None:
-    def json_first(files):
-        return sorted(files, key=lambda file: (file[0].partition(".")[0], not file[0].endswith("json")))
-
-    def with_more(files):
-        return sorted([*files, *((f"{name}.aa", b"more") for name in {n.partition(".")[0] for n, _ in files})])
-
-    rewritten(site.shards / "00000000.tar", json_first)
-    rewritten(site.shards / "00000001.tar", with_more)
-    subset = site.subset(1, 3, 11, 12, 25)
-    from_pool(site, subset, "pool-out")
-    site.reshard(subset)
-    assert bytes_of(site.place / "pool-out") == bytes_of(site.place / "out")
-    assert sum(name.endswith(".aa") for name in site.files("pool-out")) == 2
-
-
-def test_a_tar_that_is_not_as_ingested_is_named(site: Site) -> None:
-    subset = site.subset(1, 2, 30)
-    pool = ingest(site.place / "pool", processes=1)
-    tar = site.shards / "00000000.tar"
-    swapped = tar.read_bytes()
-    uid, other = (to_hex(site.uids[row : row + 1])[0].encode() for row in (1, 3))
-    tar.write_bytes(swapped.replace(uid, other))
-    call = lambda: reshard_pool(pool, subset, site.place / "o", cache=site.place / "cache")  # noqa: E731
-    assert (refused_by(call).code, refused_by(call).where) == ("tar-changed", str(tar))
-    tar.write_bytes(swapped[:-512])
-    assert "bytes when it was ingested" in refused_by(call).message
-    tar.unlink()
-    problem = refused_by(call)
-    assert (problem.code, problem.where) == ("tar-missing", str(tar))
-    assert "restore" in problem.hint
-
-
-# --- tars that change on the way
-
-
-@pytest.mark.parametrize("harm", ["gone", "written again"])
-def test_a_tar_that_changes_between_index_and_copy_is_named(site: Site, harm: str) -> None:
-    tar = site.shards / "00000001.tar"
-    data = tar.read_bytes()
-
-    def spoil(what: str, done: float, total: float) -> None:
-        if (what, done) == ("writing", 0):
-            tar.unlink()
-            if harm == "written again":
-                tar.write_bytes(data)
-                os.utime(tar, ns=(0, 5))
-
-    subset = site.subset(1, 11, 30)
-    problem = refused_by(lambda: site.reshard(subset, report=spoil))
-    assert (problem.code, problem.where) == ("tar-missing" if harm == "gone" else "tar-changed", str(tar))
-    assert not (site.place / "out/meta.json").exists()
-    assert not list((site.place / "out").glob("0*"))
-
-
-def test_an_index_older_than_its_tar_is_not_used(site: Site) -> None:
-    subset = site.subset(1, 11)
-    site.reshard(subset)
-    rewritten(site.shards / "00000000.tar", lambda files: files[3:] + files[:3])
-    made = site.reshard(subset, "again")
-    assert made.output_count == 2
-    assert site.files("again") == site.files()
-
-
-@pytest.mark.parametrize(
-    ("about", "uid"),
-    [
-        (b'{"uid": "%s", "key": "1"}', "a"),
-        (b'{"key": "1", "uid": "%s"}', "a"),
-        (b'{"uid":"%s"}', "a"),
-        (b'{ "key": {"uid": "%s"} }', None),
-        (b'{"key": {"uid": "' + b"b" * 32 + b'"}, "uid": "%s"}', "a"),
-        (b'{"uid": "' + b"b" * 32 + b'", "uid" : "%s"}', "a"),
-        (b'{"text": "\\"uid\\": \\"' + b"b" * 32 + b'\\"", "uid": "%s"}', "a"),
-        (b'[{"uid": "%s"}]', None),
-        (b'{"uid": "%sa"}', None),
-        (b'{"uid": 5, "x": "%s"}', None),
-        (b'{"uid": "%s"', None),
-        (b"", None),
-    ],
-)
-def test_the_uid_is_the_one_that_a_json_parser_finds(about: bytes, uid: str | None) -> None:
-    text = about.replace(b"%s", b"a" * 32)
-    assert uid_of(text) == (uid * 32).encode() if uid else uid_of(text) is None
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        assert (uid_of(text) or b"").decode() == (json.loads(text)["uid"] if uid else "")
-
-
-# --- faces
-
-BOXES = [[0.1, 0.1, 0.4, 0.5], [0.6, 0.5, 0.8, 0.9]]
-
-
-def test_only_samples_with_faces_are_changed(tmp_path: Path) -> None:
-    boxes = pa.array([BOXES if row in (2, 25) else [] for row in range(40)], pa.list_(pa.list_(pa.float64())))
-    site = Site(tmp_path, face_bboxes=boxes)
-    made = site.reshard(site.subset(2, 2, 3, 25), metadata=site.metadata)
-    assert (made.blur_count, made.output_count, made.without_metadata_count, made.dropped_count) == (2, 4, 0, 0)
-    files, names = site.files(), to_hex(site.uids)
-    for row, copies in ((2, 2), (25, 1)):
-        source = site.source(row)
-        for copy in range(copies):
-            assert files[f"{names[row]}-{copy}.webp"] == blur_faces(source["jpg"], BOXES)
-            assert files[f"{names[row]}-{copy}.txt"] == source["txt"]
-            assert f"{names[row]}-{copy}.jpg" not in files
-    assert files[f"{names[3]}-0.jpg"] == site.source(3)["jpg"]
-
-
-def test_blur_reaches_the_enlarged_boxes_and_nothing_far_from_them() -> None:
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (200, 200, 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    with Image.open(io.BytesIO(blur_faces(out.getvalue(), [[0.2, 0.2, 0.4, 0.4]]))) as blurred:
-        assert blurred.format == "WEBP"
-        after = np.asarray(blurred.convert("RGB"), np.float64)
-    kept = np.asarray(pixels, np.float64)
-
-    def contrast(picture: np.ndarray, rows: slice) -> float:
-        return float(picture[rows, rows].std())
-
-    assert contrast(after, slice(45, 75)) < 0.2 * contrast(kept, slice(45, 75))  # the box itself
-    assert contrast(after, slice(37, 41)) < 0.6 * contrast(kept, slice(37, 41))  # enlarged by a tenth: from 36 on
-    far = slice(120, 200)
-    assert contrast(after, far) > 0.6 * contrast(kept, far)  # WebP loses some of pure noise
-
-
-def test_an_image_with_faces_that_cannot_be_blurred_is_left_out(tmp_path: Path) -> None:
-    boxes = pa.array([BOXES if row == 0 else [] for row in range(40)], pa.list_(pa.list_(pa.float64())))
-    site = Site(tmp_path, face_bboxes=boxes)
-    path = site.shards / "00000000.tar"
-    data = path.read_bytes()
-    path.write_bytes(data.replace(data[512:700], bytes(188), 1))  # the first image's header
-    made = site.reshard(site.subset(0, 1), metadata=site.metadata)
-    assert (made.output_count, made.dropped_count) == (1, 1)
-    assert json.loads((site.place / "out/00000000_stats.json").read_text()) == {"successes": 1}
 
 
 def test_samples_without_metadata_are_counted_and_wrong_metadata_is_refused(site: Site) -> None:
