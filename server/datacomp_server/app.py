@@ -23,6 +23,7 @@ from datacomp_server.leaderboard.answers import Answers
 from datacomp_server.leaderboard.comparing import Comparisons
 from datacomp_server.leaderboard.endpoints import compare_router
 from datacomp_server.leaderboard.endpoints import router as leaderboard_router
+from datacomp_server.leaderboard.rescored import Rescored
 from datacomp_server.notices.endpoints import router as notices_router
 from datacomp_server.operation.logs import AccessLog
 from datacomp_server.operation.metrics import CountRequests, RequestMetrics
@@ -125,6 +126,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.answers = Answers(app.state.settings.board_cache_seconds)
     app.state.studio = Studio()
     app.state.desk = Desk(app.state.settings)
+    app.state.rescored = Rescored()
     try:
         yield
     finally:

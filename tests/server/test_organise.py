@@ -24,6 +24,8 @@ from datacomp_server.audit.models import AuditLine
 from datacomp_server.boards.models import Board
 from datacomp_server.clock import now
 from datacomp_server.leaderboard.models import RankChange, Score
+from datacomp_server.leaderboard.rescored import Rescored
+from datacomp_server.leaderboard.rescoring import plan_rescoring
 from datacomp_server.operation.export import export_board
 from datacomp_server.submissions.models import Event, Submission
 
@@ -184,6 +186,25 @@ def test_a_board_is_scored_again_exactly_as_it_was_shown(place: Peopled) -> None
     assert before != after
     assert [(who, about) for who, about, _ in audited(place, "board-rescored")] == [("olga", "small-board")]
     assert {who for who, _, _ in audited(place, "submission-rescored")} == {"olga"}
+
+
+def test_a_large_board_is_scored_in_parts(place: Peopled, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.site.app.state.rescored = Rescored(most=1)
+    assert "board-too-large" in page(place, f"{BOARD}/rescore", 422)
+    place.site.app.state.rescored = Rescored()
+    monkeypatch.setattr("datacomp_server.pages.organise_rescore.PART_SECONDS", 0)
+    suite = second_suite(place)
+    gone_on = send(place, f"{BOARD}/rescore", suite=suite.digest, preview="of a server that was started anew since")
+    assert gone_on.headers["location"] == f"{BOARD}/rescore?suite={suite.digest}"
+    place.site.app.state.rescored = Rescored()
+    headings = []
+    while "Scoring, " in (shown := page(place, f"{BOARD}/rescore", suite=suite.digest)):
+        headings += re.findall(r"Scoring, (\d+) of (\d+) submissions", shown)
+    assert headings == [("1", "3")], "two of three have the same records, which are scored once"
+    assert re.findall(r'name="preview" value="(\w+)"', shown)
+    assert not place.changed
+    whole = plan_rescoring(place.site.database, place.site.storage, "small-board", suite, lambda *_: None)
+    assert whole.digest in shown, "parts add up to the same"
 
 
 def test_suites_are_chosen_by_digest_and_must_fit(place: Peopled) -> None:

@@ -52,6 +52,7 @@ def rescore_pages() -> dict[str, Page]:
         "organise-rescore-same": OrganiseRescorePage(**at, plan=Plan("filtering-tiny", SUITE, SUITE.id, ())),
         "organise-rescore-stale": OrganiseRescorePage(**at, plan=other, problems=PROBLEMS),
         "organise-rescore-hostile": OrganiseRescorePage(**at, plan=hostile, suite=HOSTILE),
+        "organise-rescore-part": OrganiseRescorePage(**at, plan=None, suite=DIGEST, done=12, total=3456),
         "organise-rescore-unfit": OrganiseRescorePage(**at, plan=None, problems=PROBLEMS),
     }
 

@@ -34,6 +34,10 @@ from datacomp_server.submissions.models import StoredFile, Submission
 from datacomp_server.submissions.repository import SubmissionRepository
 
 Report = Callable[[str, float, float], None]
+BATCH = 200
+"""Submissions whose files are asked for at once."""
+ScoreRecords = Callable[[Storage, str, str, Suite], SeedResult]
+"""As `score_stored_records`."""
 
 
 @dataclass(frozen=True)
@@ -110,60 +114,74 @@ class _Found:
     """Records by run."""
 
 
-def plan_rescoring(database: Database, storage: Storage, board: str, suite: Suite | None, report: Report) -> Plan:
+def plan_rescoring(
+    database: Database,
+    storage: Storage,
+    board: str,
+    suite: Suite | None,
+    report: Report,
+    score: ScoreRecords = score_stored_records,
+) -> Plan:
     """Score all records of a board under a suite, its own by default. `BadInput` names the runs whose records are gone,
-    or do not fit the suite; `NotFound` for an unknown board."""
+    or do not fit the suite; `NotFound` for an unknown board. What `report` and `score` raise ends it."""
     with database.read() as session:
         row = BoardService(session).row(board)
         before = BoardService.suite_of(row)
         found = _found(session, board)
         session.expunge_all()
     wanted = suite or before
-    raise_if_any([problem for one in found for problem in _missing(one, storage)])
+    raise_if_any([_gone(one, seed) for one in found for seed in one.seeds if seed.run_id not in one.files])
     scored: list[dict[str, SeedResult]] = []
     problems: list[Problem] = []
     for place, one in enumerate(found):
         report("scoring", place, len(found))
-        scored.append(_score(one, wanted, storage, problems))
+        scored.append(_score(one, wanted, storage, score, problems))
     raise_if_any(problems)
     return Plan(board, wanted, before.id, _changes(found, scored))
 
 
 def _found(session: Session, board: str) -> list[_Found]:
-    query = select(SeedScore).join(Submission, Submission.id == SeedScore.submission_id)
-    by_submission: dict[str, list[SeedScore]] = {}
-    for row in session.scalars(query.where(Submission.board_name == board).order_by(SeedScore.seed)):
-        by_submission.setdefault(row.submission_id, []).append(row)
-    found = []
-    for submission_id, seeds in by_submission.items():
-        submission = session.get_one(Submission, submission_id)
-        promoted = SubmissionRepository(session).promoted([seed.run_id for seed in seeds])
-        files = {file.run_id or "": file for file in promoted if file.name == RECORDS_FILE and file.deleted_at is None}
-        found.append(_Found(submission, session.get(Score, submission_id), seeds, files))
-    return sorted(found, key=lambda one: (one.submission.created_at, one.submission.id))
+    query = (
+        select(SeedScore, Submission, Score)
+        .join(Submission, Submission.id == SeedScore.submission_id)
+        .outerjoin(Score, Score.submission_id == Submission.id)
+        .where(Submission.board_name == board)
+        .order_by(Submission.created_at, Submission.id, SeedScore.seed)
+    )
+    by_submission: dict[str, _Found] = {}
+    for seed, submission, score in session.execute(query):
+        by_submission.setdefault(submission.id, _Found(submission, score, [], {})).seeds.append(seed)
+    found = list(by_submission.values())
+    for some in (found[place : place + BATCH] for place in range(0, len(found), BATCH)):
+        of_run = {seed.run_id: one for one in some for seed in one.seeds}
+        for file in SubmissionRepository(session).promoted(list(of_run)):
+            if file.run_id is not None and file.name == RECORDS_FILE and file.deleted_at is None:
+                of_run[file.run_id].files[file.run_id] = file
+    return found
 
 
-def _missing(one: _Found, storage: Storage) -> list[Problem]:
-    return [
-        Problem(
-            code="records-missing",
-            message=f"the records of seed {seed.seed} are not stored any more",
-            where=f"submission {one.submission.id}, run {seed.run_id}",
-            hint="bring them back from a backup; scores cannot be computed without them",
-        )
-        for seed in one.seeds
-        if seed.run_id not in one.files or not storage.exists(one.files[seed.run_id].key)
-    ]
+def _gone(one: _Found, seed: SeedScore) -> Problem:
+    return Problem(
+        code="records-missing",
+        message=f"the records of seed {seed.seed} are not stored any more",
+        where=f"submission {one.submission.id}, run {seed.run_id}",
+        hint="bring them back from a backup; scores cannot be computed without them",
+    )
 
 
-def _score(one: _Found, suite: Suite, storage: Storage, problems: list[Problem]) -> dict[str, SeedResult]:
+def _score(
+    one: _Found, suite: Suite, storage: Storage, score: ScoreRecords, problems: list[Problem]
+) -> dict[str, SeedResult]:
     under = rehearsal_of(suite) if one.submission.rehearsal else suite
     results = {}
     for seed in one.seeds:
         file = one.files[seed.run_id]
         try:
-            results[seed.run_id] = score_stored_records(storage, file.key, file.digest, under)
+            results[seed.run_id] = score(storage, file.key, file.digest, under)
         except (BadInput, PlatformFault) as error:
+            if error.problems[0].code == "storage-missing":
+                problems.append(_gone(one, seed))
+                continue
             where = f"submission {one.submission.id}, run {seed.run_id}"
             problems += [problem.at(f"{where}: {problem.where}") for problem in error.problems]
     return results

@@ -56,11 +56,13 @@ class OrganiseRescorePage(Page):
     template: ClassVar[str] = "organise_rescore.html"
     board: BoardOut
     plan: Plan | None
-    """None where it could not be made: see `problems`."""
+    """None where it could not be made: see `problems`; or not yet, as `done` of `total` submissions are scored."""
     shown: int = 0
     """Rows of `plan.moved` that are listed; the figures above the table tell of all."""
     suite: str = ""
     """Digest that was chosen; empty: the board's own."""
+    done: int = 0
+    total: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
