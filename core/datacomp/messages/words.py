@@ -91,7 +91,7 @@ class ByodSetting(Message):
     """What a byod board asks of datasets."""
 
     near: float = Field(default=0.97, gt=0.5, le=1)
-    """Cosine at or above which an image counts as a copy of an evaluation image, and is removed."""
+    """Likeness (of a model: cosine) from which on an image counts as a copy of an evaluation image, and is removed."""
     model: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """The embedding model, beside the suite's data on every worker, whose cosine that is. Default: pixels."""
     model_digest: Digest | None = None

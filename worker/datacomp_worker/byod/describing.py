@@ -13,17 +13,21 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datacomp.digests import digest_file
 from datacomp.messages import ByodSetting
 from datacomp.problems import PlatformFault
-from datacomp_worker.byod import descriptors
+from datacomp_filters.neardup.evaluation import Images
+from datacomp_filters.neardup.rows import Rows
+from datacomp_worker.byod import copies
 from datacomp_worker.byod.descriptors import Half
 from datacomp_worker.training.models import read_checkpoint, register_models, require_architecture, weights_of
 
@@ -34,18 +38,24 @@ FOLDER = "decontamination"
 BATCH = 64
 
 
+Kept = npt.NDArray[Any]
+"""What is kept of evaluation images, a row each."""
+Likeness = Callable[[Sequence[bytes]], npt.NDArray[np.float32]]
+
+
 @dataclass(frozen=True)
 class Describer:
-    """Turns images into rows whose cosines tell copies."""
+    """Tells copies."""
 
     method: str
-    """Names what rows depend on: descriptors of two methods are not to be compared."""
-    evaluation: Callable[[Sequence[bytes]], Half]
-    """Rows of evaluation images, shape (n, width)."""
-    sample: Callable[[Sequence[bytes]], Half]
-    """Rows of samples, shape (n, width)."""
-    closer: Callable[[Sequence[bytes]], Half] | None = None
-    """Of samples that lie near by `sample`, several rows each, shape (n, variants, width); the nearest one counts."""
+    """Names what rows depend on: those of two methods are not to be compared."""
+    measure: str
+    """What the likeness is called."""
+    keep: Callable[[Sequence[bytes]], Kept]
+    """What is kept of evaluation images."""
+    nearest: Callable[[Kept, float], Likeness]
+    """Given that, and the threshold: how like each sample is to the evaluation image nearest to it, told exactly from
+    the threshold on; NaN for a sample that shows nothing."""
     digest: str | None = None
     """Of the model's weights."""
 
@@ -64,16 +74,25 @@ class ModelFile(BaseModel):
 def describer(setting: ByodSetting, suite_dir: Path, device: str = "cpu") -> Describer:
     """What a board's setting asks for. `PlatformFault` where its model is not on this host, or is another one."""
     if setting.model is None:
-        rows = descriptors.stacked
         return Describer(
-            descriptors.VERSION,
-            lambda images: rows(map(descriptors.trimmed, images)),
-            lambda images: rows(map(descriptors.middle, images)),
-            lambda images: np.stack([descriptors.variants(image) for image in images]),
+            copies.VERSION,
+            "likeness",
+            lambda images: np.stack([copies.thumbnail(image) for image in images]),
+            lambda kept, _: _by_pixels(copies.Finder(kept)),
         )
     found, weights = _model_file(setting, suite_dir / FOLDER / f"{setting.model}.json")
     embed = _embedder(found.architecture, weights, device)
-    return Describer(f"{setting.model}@{found.sha256[:16]}", embed, embed, digest=found.sha256)
+    nearest = partial(_by_model, embed)
+    return Describer(f"{setting.model}@{found.sha256[:16]}", "cosine", embed, nearest, found.sha256)
+
+
+def _by_pixels(finder: copies.Finder) -> Likeness:
+    return lambda images: finder.similarity(np.stack([copies.thumbnail(image) for image in images]))
+
+
+def _by_model(embed: Callable[[Sequence[bytes]], Half], kept: Kept, threshold: float) -> Likeness:
+    near = Images.of(Rows.of(kept), threshold)
+    return lambda images: near.nearest_cosine(Rows.of(embed(images)))
 
 
 def _model_file(setting: ByodSetting, path: Path) -> tuple[ModelFile, Path]:

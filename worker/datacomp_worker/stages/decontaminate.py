@@ -17,20 +17,15 @@ from datacomp.problems import BadInput, Problem
 from datacomp.suite import Kind, Suite
 from datacomp.tars.entries import Window
 from datacomp.uids import read_subset, to_hex, write_subset
-from datacomp_filters.neardup.evaluation import Images
 from datacomp_filters.neardup.over_pool import require_faiss
-from datacomp_filters.neardup.rows import Rows
 from datacomp_filters.neardup.spread import one_thread_each
-from datacomp_worker.byod.describing import Describer, describer, parts_of
-from datacomp_worker.byod.descriptors import Half
+from datacomp_worker.byod.describing import Describer, Kept, describer, parts_of
 from datacomp_worker.evaluation.data import IMAGE_TYPES, TaskFolder
 from datacomp_worker.stages.base import StageContext, StageOutput
 from datacomp_worker.stages.evaluate import board_suite
 from datacomp_worker.stages.pools import board_pool
 
 FOLDER = "decontamination"
-ROUGH = 0.9
-"""Cosine of the first look, where a describer has a closer one."""
 LISTED = 1000
 """Removed samples that the report names."""
 SHOWN = 20
@@ -41,8 +36,8 @@ SHOWN = 20
 class Evaluation:
     """What evaluation shows and asks."""
 
-    images: Half
-    """Rows of a `Describer`, shape (images, width)."""
+    images: Kept
+    """What a `Describer` keeps of each."""
     texts: frozenset[str]
 
 
@@ -57,8 +52,8 @@ def run(context: StageContext) -> StageOutput:
         context.report.check()
         context.report.progress(Progress(done=done, total=pool.rows, unit="samples", note="copies"))
 
-    cosines, same = near_images(pool, evaluation, describe, setting.near, report), same_texts(pool, evaluation)
-    copies = cosines >= np.float32(setting.near)
+    likeness, same = near_images(pool, evaluation, describe, setting.near, report), same_texts(pool, evaluation)
+    copies = likeness >= np.float32(setting.near)
     gone = copies | same
     subset = read_subset(context.input(SUBSET_FILE))
     kept = subset[~gone[pool.rows_of(subset)]]
@@ -74,7 +69,10 @@ def run(context: StageContext) -> StageOutput:
         evaluation_images=len(evaluation.images),
         suite_digest=suite.digest,
     )
-    listed = list(_listed(pool, gone, cosines, copies, same))
+    said = {
+        int(row): f"{describe.measure} {likeness[row]:.4f} to an evaluation image" for row in np.flatnonzero(copies)
+    }
+    listed = list(_listed(pool, gone, said, same))
     path = context.workspace / REPORT_FILE
     path.write_text(json.dumps({**result.model_dump(mode="json"), "removed_samples": listed}, indent=1))
     context.report.log(
@@ -97,23 +95,13 @@ def near_images(
     threshold: float,
     report: Callable[[int], None] = lambda done: None,
 ) -> npt.NDArray[np.float32]:
-    """Cosine of every sample to the evaluation image nearest to it, told exactly from the threshold on; NaN where a
-    sample has no description."""
-    rows = Rows.of(evaluation.images)
-    exact = Images.of(rows, threshold)
-    rough = exact if describe.closer is None or threshold <= ROUGH else Images.of(rows, ROUGH)
+    """How like every sample is to the evaluation image nearest to it, told exactly from the threshold on; NaN where a
+    sample shows nothing."""
+    likeness = describe.nearest(evaluation.images, threshold)
     found = np.full(pool.rows, np.nan, np.float32)
     done = 0
     for images in parts_of(_images(pool)):
-        cosines = rough.nearest_cosine(Rows.of(describe.sample(images)))
-        if describe.closer is not None:
-            near = np.flatnonzero(cosines >= np.float32(rough.floor))
-            cosines = np.where(np.isnan(cosines), cosines, np.nextafter(np.float32(threshold), np.float32(-1)))
-            if near.size:
-                closer = describe.closer([images[at] for at in near])
-                told = exact.nearest_cosine(Rows.of(closer.reshape(-1, closer.shape[-1]))).reshape(closer.shape[:2])
-                cosines[near] = np.fmax.reduce(told, axis=1)
-        found[done : done + len(images)] = cosines
+        found[done : done + len(images)] = likeness(images)
         done += len(images)
         report(done)
     return found
@@ -163,7 +151,7 @@ def _gather(suite: Suite, describe: Describer, context: StageContext, images: Pa
                     captions.update(set(map(plain, sample.text("txt").splitlines())) - {""})
             context.report.progress(Progress(done=number + 1, total=len(suite.tasks), unit="tasks", note=task.name))
 
-    found = np.concatenate([describe.evaluation(part) for part in parts_of(shown())])
+    found = np.concatenate([describe.keep(part) for part in parts_of(shown())])
     for path in (texts, images):
         temporary = path.with_name(f"{context.job.attempt}-{path.name}")
         if path is texts:
@@ -176,8 +164,7 @@ def _gather(suite: Suite, describe: Describer, context: StageContext, images: Pa
 def _listed(
     pool: Pool,
     gone: npt.NDArray[np.bool_],
-    cosines: npt.NDArray[np.float32],
-    copies: npt.NDArray[np.bool_],
+    copies: dict[int, str],
     same: npt.NDArray[np.bool_],
 ) -> Iterator[dict[str, str]]:
     rows = np.flatnonzero(gone)[:LISTED]
@@ -185,7 +172,7 @@ def _listed(
         own = rows[(rows >= part.start) & (rows < part.stop)]
         urls = pool.metadata_column("url", part.shard).to_pylist() if own.size else []
         for row, uid in zip(own.tolist(), to_hex(np.asarray(pool.uids)[own]), strict=True):
-            why = [f"cosine {cosines[row]:.4f} to an evaluation image"] if copies[row] else []
+            why = [copies[row]] if row in copies else []
             why += ["the caption is an evaluation text"] if same[row] else []
             yield {"uid": uid, "url": urls[row - part.start], "why": ", ".join(why)}
 
