@@ -4,14 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datacomp.messages import ScalePoint, Series, TrendOut
 from datacomp.problems import BadInput
 from datacomp.scales import SCALES
 from datacomp.scaling.agreement import agreement, agreements, right_pairs
 from datacomp.scaling.backtest import back_tests, coverage
+from datacomp.scaling.cautions import cautions
 from datacomp.scaling.crossings import crossings
 from datacomp.scaling.evidence import MEASURED, Measured, measured_error
+from datacomp.scaling.laws import fit, log_errors
 from datacomp.scaling.metrics import Metric
 from datacomp.scaling.overview import overview
 from datacomp.scaling.trends import LAST_TWO, NO_FIT, Question, by_held_out, describe, trend
@@ -152,6 +156,52 @@ def test_cautions(scores: Series, expected: set[str]) -> None:
     assert expected <= found
     clear = codes(trend(series(small=0.2, medium=0.4), MAIN))
     assert not expected & clear - {"far", "architecture-changes"}
+
+
+some_points = st.lists(
+    st.tuples(
+        st.sampled_from(["tiny", "small", "medium", "large", "xlarge"]),
+        st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, -0.5, 2.0, float("nan"), float("inf")])),
+        st.one_of(st.none(), st.integers(1, 10**10)),
+    ),
+    max_size=4,
+    unique_by=lambda each: each[0],
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(some_points, st.sampled_from(["macs", "samples"]))
+def test_every_caution_is_there_when_its_cause_is_and_only_then(
+    given_points: list[tuple[str, float, int | None]], x: str
+) -> None:
+    points = [point(scale, score, dataset_size=size) for scale, score, size in given_points]
+    found = trend(Series(method="m", points=points), Question(Metric("main"), x=x, chance=0.001))
+    used = sorted((each for each in points if np.isfinite(each.score)), key=lambda each: each.macs)
+    if len(used) < 2:
+        assert (found.law, found.forecast, found.cautions) == (None, None, [])
+        return
+    told, to = codes(found), found.forecast
+    assert (to is None) == (used[-1].scale == "xlarge")
+    if to is not None:
+        assert 0 <= to.lo <= to.score <= to.hi <= 1
+        at, last = (to.macs, used[-1].macs) if x == "macs" else (to.samples_seen, used[-1].samples_seen)
+        assert ("far" in told) == (at / last > 10)
+    assert ("no-goodness-of-fit" in told) == (len(used) == 2)
+    assert ("near-chance" in told) == any(each.score < 0.031 for each in used)
+    epochs = [each.samples_seen / each.dataset_size for each in used if each.dataset_size]
+    assert ("many-epochs" in told) == any(count > 4 for count in epochs)
+    models = {SCALES[each.scale].model for each in used} | ({SCALES[to.scale].model} if to else set())
+    assert ("architecture-changes" in told) == (len(models) > 1)
+    assert ("no-basis" in told) == (to is not None and used[0].scale == "tiny")
+    assert found.exponent is not None
+    assert ("exponent-unsure" in told) == (found.exponent.lo <= 0 <= found.exponent.hi)
+
+
+def test_more_parameters_than_points_are_told() -> None:
+    few = law_points(3, 3)
+    bent = fit("full", [each.macs for each in few.points], log_errors([each.score for each in few.points]))
+    found = cautions(TrendOut(series=few), few.points, Question(), bent, None)
+    assert "4 parameters for 3 points" in [each.text for each in found if each.code == "too-few-points"]
 
 
 def test_epochs_over_the_subset_and_a_changing_share_are_told() -> None:

@@ -78,13 +78,14 @@ def test_a_method_is_followed_across_scales(scales: Site) -> None:
     assert [point.macs for point in trend.series.points] == [SCALES[scale].train_macs for scale in SCALE_NAMES]
     assert trend.forecast is not None
     assert trend.forecast.scale == "large"
-    assert {"far", "architecture-changes", "many-epochs"} <= {caution.code for caution in trend.cautions}
+    assert {"far", "architecture-changes", "many-epochs", "no-basis"} <= {each.code for each in trend.cautions}
     # The forecast for medium could have been made before medium's score was there.
     assert found.coverage.forecasts == 1
     assert found.published_coverage.forecasts == 0
     html = page(scales)
     assert "My filter" in html
     assert f"large: {trend.forecast.score:.3f}" in html
+    assert '<span class="source">No forecast from tiny was ever checked: this one has no basis' in html
     assert html.index("Does the order hold?") < html.index("Extrapolated, not measured")
     assert f"{found.coverage.inside} of 1 scores fell into the 95% interval" in html
 

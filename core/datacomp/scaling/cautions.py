@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from datacomp.messages import Caution, ScalePoint, TrendOut
 from datacomp.scales import SCALES, Scale
+from datacomp.scaling.evidence import CHECKED
 from datacomp.scaling.laws import FORMS, Fitted
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 FAR = 10.0
 NEAR_CHANCE = 0.03
+NO_BASIS = "no-basis"
+"""Code of the caution that stands beside a forecast itself."""
 MANY_EPOCHS = 4.0
 """Muennighoff et al. 2023 (arXiv:2305.16264): up to four epochs over the same data are almost as good as new data."""
 
@@ -25,6 +28,10 @@ def cautions(
     found = [*_of_fit(trend, points, law), *_of_points(points, question, to)]
     if to is not None and (ratio := question.where(to) / question.where(points[-1])) > FAR:
         found.append(Caution(code="far", text=f"extrapolated {ratio:.0f}-fold beyond the largest scale"))
+    unchecked = [point.scale for point in points if point.scale not in CHECKED]
+    if trend.forecast is not None and unchecked and question.errors is None:
+        text = f"no forecast from {', '.join(unchecked)} was ever checked: this one has no basis, its interval neither"
+        found.append(Caution(code=NO_BASIS, text=text))
     if question.metric.kind == "task":
         found.append(Caution(code="single-task", text="single tasks are not predictable: only averages are"))
     return found

@@ -43,6 +43,9 @@ MEASURED: BackTestError = {
     ("group:retrieval", 3): Measured(0.084, 6),
 }
 
+CHECKED = ("small", "medium", "large", "xlarge")
+"""Scales between which those misses were measured: of any other nothing is known."""
+
 
 def measured_error(metric: Metric, points: int, errors: BackTestError | None = None) -> Measured:
     """The miss to reckon with; of a metric that was not measured the largest of all."""

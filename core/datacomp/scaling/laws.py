@@ -26,6 +26,8 @@ LARGEST_SHIFT = 100.0
 LEAST_ERROR = 1e-6
 """Errors are taken to be at least this, so that a perfect score has a logarithm."""
 NEAR_BOUND = 1e-3
+FARTHEST = 600.0
+"""Of the logarithm of A (C + B)^-alpha on a fit's way: its exponential is a number other than 0."""
 
 
 @dataclass(frozen=True)
@@ -89,23 +91,26 @@ def residuals(theta: Floats, compute: Floats, log_error: Floats) -> Floats:
 
 def jacobian(theta: Floats, compute: Floats) -> Floats:
     """Derivatives of the residuals by log A, alpha, B, E: shape (points, 4)."""
-    log_a, alpha, b, _ = theta
-    shifted = compute + b
-    power = np.exp(log_a - alpha * np.log(shifted))
+    _, alpha, b, _ = theta
+    shifted, power = compute + b, _power(theta, compute)
     columns = (power, -power * np.log(shifted), -alpha * power / shifted, np.ones_like(compute))
     return np.asarray(np.stack(columns, axis=1) / _error(theta, compute)[:, None])
 
 
 def _error(theta: Floats, compute: Floats) -> Floats:
-    log_a, alpha, b, e = theta
-    return np.asarray(np.exp(log_a - alpha * np.log(compute + b)) + e)
+    return np.asarray(_power(theta, compute) + theta[3])
+
+
+def _power(theta: Floats, compute: Floats) -> Floats:
+    log_a, alpha, b, _ = theta
+    return np.asarray(np.exp(np.clip(log_a - alpha * np.log(compute + b), -FARTHEST, FARTHEST)))
 
 
 def _bounds(c: Floats, y: Floats) -> tuple[Floats, Floats]:
     span = float(np.abs(np.log(c)).max())
     reach = float(np.abs(y).max()) + STEEPEST * (span + np.log(1 + LARGEST_SHIFT)) + 1
     lower = np.array([-reach, -STEEPEST, 0.0, 0.0])
-    upper = np.array([reach, STEEPEST, LARGEST_SHIFT * c.min(), float(np.exp(y.min()))])
+    upper = np.array([reach, STEEPEST, LARGEST_SHIFT * c.min(), max(float(np.exp(y.min())), LEAST_ERROR)])
     return lower, upper
 
 

@@ -26,6 +26,8 @@ from datacomp.scaling.metrics import Metric
 LAST_TWO = "last two points"
 ENOUGH_POINTS, ENOUGH_DECADES = 5, 2.0
 DRAWS = 2000
+MOST_NOISE = 1.0
+"""Of seeds, in log error: near a perfect score an absolute deviation is no relative one any more."""
 LAW_DRAWS = 200
 """Fits of a bent law to drawn points; the straight line's are done all at once."""
 NO_FIT = "no goodness of fit possible: two points, two parameters"
@@ -151,7 +153,7 @@ def forecast(
     others = {name: float(other.log_error(place)) for name, other in found.others.items()}
     measured = measured_error(question.metric, len(points), question.errors)
     deviations = {
-        "seeds": min(float(question.deviation(points[-1:])[0]) / float(np.exp(centre)), 1.0),
+        "seeds": min(float(question.deviation(points[-1:])[0]) / float(np.exp(centre)), MOST_NOISE),
         "bootstrap": float(np.std(log_draws)),
         "laws": max((abs(other - centre) for other in others.values()), default=0.0),
         "back_test": measured.rms,
@@ -180,7 +182,7 @@ def _draws(
     fitted = found.law.log_error(found.compute)
     spare = max(len(points) - len(FORMS[found.law.form]), 1)
     left = (found.log_error - fitted) * np.sqrt(len(points) / spare)
-    noise = question.deviation(points) / np.exp(found.log_error)
+    noise = np.minimum(question.deviation(points) / np.exp(found.log_error), MOST_NOISE)
     drawn = fitted + rng.choice(left, shape) + rng.normal(size=shape) * noise
     place = question.where(to) if to is not None else found.compute[-1]
     if straight:
@@ -197,4 +199,4 @@ def _bounds(values: Floats) -> dict[str, float]:
 
 
 def _score(log_error: float) -> float:
-    return float(np.clip(1 - np.exp(log_error), 0.0, 1.0))
+    return float(1 - np.exp(min(log_error, 0.0)))  # not below 0, and without overflow
