@@ -26,7 +26,7 @@ from datacomp_server.leaderboard.rescore_command import add_rescore_command
 from datacomp_server.operation.console import add_operation_commands
 from datacomp_server.operation.logs import log_as_set
 from datacomp_server.published.console import add_published_commands
-from datacomp_server.published.service import PublishedService
+from datacomp_server.published.service import load_table
 from datacomp_server.runs.commands import add_run_commands
 from datacomp_server.settings import Settings, load_settings
 from datacomp_server.startup import open_platform
@@ -157,7 +157,7 @@ def apply_boards(
     if not check:
         with _database(settings) as database, database.write() as session:
             BoardService(session).apply(plans)
-            PublishedService(session).load_default()
+            load_table(session, settings)
             Audit(session, settings).note(
                 Act.BOARDS_APPLIED, actor=None, about=settings.boards_file.name, count=len(plans)
             )

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Folder of the file-system broker; default: in `data_dir`."""
     boards_file: Path | None = None
     """TOML description of the boards; without it the server keeps the boards it has."""
+    published_table: bool = True
+    """Whether the table of DataComp's paper that comes with this package is loaded beside boards of its scales."""
 
     pools_dir: Path | None = None
     """Holds one folder per pool, by name, as the workers' does: what pages tell of pools. Default: `<data_dir>/pools`.

@@ -11,7 +11,7 @@ from datacomp_server.accounts.service import AccountService
 from datacomp_server.boards.config import read_boards
 from datacomp_server.boards.service import BoardService
 from datacomp_server.database import Database
-from datacomp_server.published.service import PublishedService
+from datacomp_server.published.service import load_table
 from datacomp_server.settings import Mode, Settings
 from datacomp_server.storage import Storage
 
@@ -64,7 +64,7 @@ def apply_settings(database: Database, settings: Settings) -> None:
     with database.write() as session:
         if plans is not None:
             BoardService(session).apply(plans)
-            PublishedService(session).load_default()
+            load_table(session, settings)
         accounts = AccountService(session, settings)
         for name, role, secret in (
             ("worker", Role.WORKER, settings.worker_token),

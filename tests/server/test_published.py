@@ -82,6 +82,25 @@ def test_starting_again_changes_nothing(paper_settings: Settings) -> None:
     assert len(times[0]) == 25
 
 
+def test_organisers_may_do_without_the_table(
+    make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_boards(make_settings, tmp_path, BOARDS, published_table=False)
+    with running(settings) as site:
+        assert stored(site) == 0
+        monkeypatch.setattr("datacomp_server.published.console.load_settings", lambda: settings)
+        say = CliRunner().invoke
+        assert say(admin, ["import-published", "table3"]).exit_code == 0
+        assert stored(site) == 25
+        done = say(admin, ["remove-published", "table3"])
+        assert (done.output, stored(site)) == ("table3: 25 rows removed\n", 0)
+        refused = say(admin, ["remove-published", "Nobody 2026, Table 1"]).exception
+        assert isinstance(refused, BadInput)
+        assert refused.problems[0].code == "source-unknown"
+        reply = site.http.get("/api/audit?what=published-removed", headers=site.headers("organiser"))
+        assert [line["about"] for line in reply.json()] == ["table3"]
+
+
 def test_published_rows_are_never_ranked(papers: Site) -> None:
     board = papers.board("filtering-small")
     assert (board.rows, board.total) == ([], 0)

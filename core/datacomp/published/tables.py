@@ -53,7 +53,7 @@ def read_published(path: Path | str, *, track: Track = Track.FILTERING, source: 
         return _Table((files("datacomp.published") / "table3.csv").read_text("utf-8"), "table3.csv", track, "").rows()
     file = Path(path)
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         hint = "name a CSV file with a head row"
         raise BadInput.of("table-unreadable", f"the table cannot be read: {error}", str(file), hint) from error
@@ -64,8 +64,11 @@ class _Table:
     """One table while it is read."""
 
     def __init__(self, text: str, name: str, track: Track, source: str) -> None:
-        reader = csv.DictReader(io.StringIO(text))
-        self.lines = list(reader)
+        reader = csv.DictReader(io.StringIO(text), restval="")
+        try:
+            self.lines = list(reader)
+        except csv.Error as error:
+            raise BadInput.of("table-unreadable", f"the table cannot be read: {error}", name) from error
         self.columns = list(reader.fieldnames or [])
         self.name, self.track, self.source = name, track, source
         self.suite = load_suite(DEFAULT_SUITE)

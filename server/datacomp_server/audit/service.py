@@ -69,6 +69,7 @@ class Act(StrEnum):
     SUBMISSION_REQUEUED = "submission-requeued"
     BOARDS_APPLIED = "boards-applied"
     PUBLISHED_IMPORTED = "published-imported"
+    PUBLISHED_REMOVED = "published-removed"
     SEED_DEVIATION = "seed-deviation"
     BOARD_RESCORED = "board-rescored"
     SUBMISSION_RESCORED = "submission-rescored"

@@ -1,4 +1,4 @@
-"""`datacomp admin import-published`."""
+"""`datacomp admin import-published` and `remove-published`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import typer
 
 from datacomp.console import console
 from datacomp.messages import Track
-from datacomp.published.tables import read_published
+from datacomp.published.tables import TABLE_3, read_published
 from datacomp_server.audit.service import CONSOLE
 from datacomp_server.database import Database
-from datacomp_server.published.service import import_noted
+from datacomp_server.published.service import import_noted, remove_noted
 from datacomp_server.settings import Settings, load_settings
 
 OpenDatabase = Callable[[Settings], AbstractContextManager[Database]]
 
 
 def add_published_commands(admin: typer.Typer, open_database: OpenDatabase) -> None:
-    """Add the import of papers' tables to organisers' commands."""
+    """Add what organisers do about papers' tables to their commands."""
 
     @admin.command("import-published")
     def import_published(
@@ -35,3 +35,15 @@ def add_published_commands(admin: typer.Typer, open_database: OpenDatabase) -> N
         with open_database(settings) as database, database.write() as session:
             done = import_noted(session, settings, rows, about=file.name, actor=CONSOLE)
         console.print(f"{file.name}: {done.new} rows new, {done.changed} changed, {done.unchanged} there already")
+
+    @admin.command("remove-published")
+    def remove_published(
+        source: Annotated[str, typer.Argument(help="Paper and table, as the rows say, or table3: DataComp's own.")],
+    ) -> None:
+        """Remove the rows of a paper's table."""
+        settings = load_settings()
+        with open_database(settings) as database, database.write() as session:
+            count = remove_noted(session, settings, source, CONSOLE)
+        console.print(f"{source}: {count} rows removed")
+        if source == TABLE_3 and settings.published_table:
+            console.print("the next start loads them again, unless DATACOMP_PUBLISHED_TABLE=false")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from datacomp.messages import Track
@@ -38,6 +38,15 @@ class PublishedRepository:
     def of_suite(self, track: Track, suite: str, scales: Iterable[str]) -> list[PublishedScore]:
         """What may stand beside the boards of some scales."""
         return [row for scale in scales for row in self.of_scale(track, scale, suite)]
+
+    def sources(self) -> dict[str, int]:
+        """Number of rows by source."""
+        query = select(PublishedScore.source, func.count()).group_by(PublishedScore.source)
+        return {row[0]: row[1] for row in self.session.execute(query.order_by(PublishedScore.source))}
+
+    def remove(self, sources: Iterable[str]) -> None:
+        """Delete the rows of some sources."""
+        self.session.execute(delete(PublishedScore).where(PublishedScore.source.in_(list(sources))))
 
     def lock(self) -> None:
         """Let one process at a time import."""

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from datacomp.digests import digest_json
 from datacomp.messages import LeaderboardRow, PublishedOut, PublishedRow, Track
-from datacomp.problems import Problem, raise_if_any
+from datacomp.problems import BadInput, Problem, raise_if_any
 from datacomp.published.tables import DEFAULT_SUITE, TABLE_3, read_published
 from datacomp_server.audit.service import Act, Actor, Audit
 from datacomp_server.boards.models import Board
@@ -66,6 +66,20 @@ class PublishedService:
             return self.import_rows(rows)
         return None
 
+    def remove(self, source: str) -> int:
+        """Remove the rows of a source, or of the table that comes with this package by its name; how many there were.
+
+        `BadInput` names the sources there are.
+        """
+        self.published.lock()
+        wanted = {row.source for row in read_published(TABLE_3)} if source == TABLE_3 else {source}
+        known = self.published.sources()
+        if not wanted & known.keys():
+            hint = f"sources: {'; '.join(known) or 'none'}"
+            raise BadInput.of("source-unknown", f"no row is from {source!r}", where="source", hint=hint)
+        self.published.remove(wanted)
+        return sum(known.get(one, 0) for one in wanted)
+
     def beside(self, name: str) -> PublishedOut:
         """Everything that papers have of a board's scale, those of another recipe too."""
         board = self.boards.row(name)
@@ -103,6 +117,19 @@ def import_noted(
     done = PublishedService(session).import_rows(rows)
     Audit(session, settings).note(Act.PUBLISHED_IMPORTED, actor=actor.user_id, about=about, count=len(rows))
     return done
+
+
+def remove_noted(session: Session, settings: Settings, source: str, actor: Actor) -> int:
+    """Remove a source's rows as an organiser does: noted in the audit log."""
+    count = PublishedService(session).remove(source)
+    Audit(session, settings).note(Act.PUBLISHED_REMOVED, actor=actor.user_id, about=source, count=count)
+    return count
+
+
+def load_table(session: Session, settings: Settings) -> None:
+    """Load the table that comes with this package, unless the settings say otherwise."""
+    if settings.published_table:
+        PublishedService(session).load_default()
 
 
 def suite_name(board: Board) -> str:
