@@ -14,6 +14,7 @@ from small_pool import SmallPool
 from small_suite import write_task
 from stage_job import dataset_context as job
 
+from datacomp import plugins
 from datacomp.byod import check_dataset, rows_of
 from datacomp.digests import digest_file
 from datacomp.messages import DATASET_FILE, SUBSET_FILE, ByodSetting, Stage
@@ -21,6 +22,7 @@ from datacomp.pool import Pool, ingest
 from datacomp.problems import BadInput, PlatformFault
 from datacomp.suite import load_suite
 from datacomp.uids import read_subset, to_hex
+from datacomp_worker.byod.detecting import GROUP
 from datacomp_worker.byod.store import unpacked
 from datacomp_worker.stages import decontaminate, fetch
 from datacomp_worker.training.models import register_models
@@ -185,6 +187,43 @@ def contaminated(output, directory, suite_in=None, **setting):
     board = {"byod": ByodSetting(**setting), "suite_digest": load_suite(suite_dir / "suite.json").digest}
     context = job(Stage.DECONTAMINATE, directory, directory / "u", suite_dir=suite_dir, **board)
     return replace(context, inputs={name: output.files[name] for name in (DATASET_FILE, SUBSET_FILE)})
+
+
+@pytest.mark.parametrize(
+    ("flag", "left_out"),
+    [("true", True), (True, True), (1, True), (1.0, True), ("0.7", True), (0.3, False), ("0", False), (None, False)],
+)
+def test_flags_and_scores_of_unsafe_rows(tmp_path, flag, left_out):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"url": "http://a/b", "caption": "c", "punsafe": flag}))
+    assert [row.cause for row in rows_of(tmp_path / "a.jsonl")] == ["unsafe" if left_out else None]
+    assert [row.cause for row in rows_of(tmp_path / "a.jsonl", 0.2)] == ["unsafe" if left_out or flag == 0.3 else None]
+
+
+def test_a_boards_detector_leaves_pictures_out(fetched, tmp_path, monkeypatch):
+    """Of samples of the pool, which need no network."""
+    context, _, uids = fetched
+    (tmp_path / "data.jsonl").write_text("\n".join(json.dumps({"uid": uid}) for uid in uids))
+    seen: list[bytes] = []
+
+    def judge(images):
+        seen.extend(images)
+        return [0.9 if len(seen) == len(images) and place == 0 else 0.1 for place in range(len(images))]
+
+    def fetch_with(name):
+        given = {"pool_dir": context.pool_dir, "byod": ByodSetting(detector="d")}
+        return fetch.run(job(Stage.FETCH, tmp_path / name, tmp_path / "data.jsonl", **given))
+
+    with pytest.raises(PlatformFault, match="detector-missing"):
+        fetch_with("none")
+    monkeypatch.setattr(plugins, "load", lambda group, name: judge if (group, name) == (GROUP, "d") else None)
+    done = fetch_with("some")
+    assert seen
+    assert all(image.startswith(b"\xff\xd8") for image in seen)
+    assert done.result.causes["unsafe-detected"] == 1
+    assert (done.result.samples, done.result.detector) == (len(seen) - 1, "d")
+    monkeypatch.setattr(plugins, "load", lambda *_: lambda images: [float("nan")] * len(images))
+    with pytest.raises(PlatformFault, match="detector-failed"):
+        fetch_with("nonsense")
 
 
 def test_nothing_fetched_rejects(tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ caption   its text (`text` does too) } or `tar`: where a webdataset tar of image
 weight    optional: how often the row is seen, relative to 1 (0 < weight <= 100)
 source    optional: a name; then `weight` is the source's, the same in all of its rows, and samples are drawn by it
 license   optional (`licence` does too): counted in the manifest
-unsafe    optional (`nsfw` does too): rows where it is true are left out
+unsafe    optional (`nsfw`, `punsafe` do too): rows where it is true, or a score of at least what the board says, are
+          left out
 
 Rows that are no good fail nothing by themselves: each has a cause, and the report counts by cause. The file as a whole
 is refused when it cannot be read, has none of these columns, no rows, or more than the board takes.
@@ -25,7 +26,7 @@ from typing import Any
 from datacomp.problems import BadInput
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
-OTHER_NAMES = {"text": "caption", "licence": "license", "nsfw": "unsafe"}
+OTHER_NAMES = {"text": "caption", "licence": "license", "nsfw": "unsafe", "punsafe": "unsafe"}
 COLUMNS = ("url", "caption", "uid", "tar", "weight", "source", "license", "unsafe")
 MOST_ROWS = 12_800_000
 LONGEST_CAPTION = 10_000
@@ -39,7 +40,9 @@ BATCH = 1 << 13
 _UID = re.compile(r"[0-9a-fA-F]{32}").fullmatch
 _URL = re.compile(r"https?://[^\s/]", re.IGNORECASE).match
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_TRUE = frozenset({"true", "1", "yes", "unsafe", "nsfw"})
+_TRUE = frozenset({"true", "yes", "unsafe", "nsfw"})
+UNSAFE = 0.5
+"""Score from which a row counts as unsafe where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,12 @@ def check_dataset(path: Path, most_rows: int = MOST_ROWS) -> Shape:
     return shape
 
 
-def shape_of(path: Path, most_rows: int = MOST_ROWS) -> Shape:
+def shape_of(path: Path, most_rows: int = MOST_ROWS, unsafe: float = UNSAFE) -> Shape:
     """Count a file's rows. `BadInput` when it cannot be read, or has more than `most_rows`."""
     causes: Counter[str] = Counter()
     seen: set[int] = set()
     rows = 0
-    for row in rows_of(path):
+    for row in rows_of(path, unsafe):
         rows += 1
         if rows > most_rows:
             hint = "hand in fewer rows, or ask the organiser for a larger board"
@@ -99,8 +102,9 @@ def shape_of(path: Path, most_rows: int = MOST_ROWS) -> Shape:
     return Shape(rows, rows - causes.total(), len(seen), dict(causes.most_common()))
 
 
-def rows_of(path: Path) -> Iterator[Row]:
-    """The rows, one by one. `BadInput` when the file is none, is of no known kind, or lacks the columns."""
+def rows_of(path: Path, unsafe: float = UNSAFE) -> Iterator[Row]:
+    """The rows, one by one; a score of `unsafe` or more makes one unsafe. `BadInput` when the file is none, is of no
+    known kind, or lacks the columns."""
     if not path.is_file():
         raise BadInput.of("dataset-missing", "there is no such file", str(path))
     readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}
@@ -109,7 +113,7 @@ def rows_of(path: Path) -> Iterator[Row]:
         raise BadInput.of("dataset-format", f"{path.suffix or 'no ending'} is no kind of dataset", path.name, hint)
     weights: dict[str, float] = {}
     for number, found in enumerate(readers[path.suffix.lower()](path)):
-        yield _of_its_source(_row(number, found), weights)
+        yield _of_its_source(_row(number, found, unsafe), weights)
 
 
 def _of_its_source(row: Row, weights: dict[str, float]) -> Row:
@@ -121,7 +125,7 @@ def _of_its_source(row: Row, weights: dict[str, float]) -> Row:
     return row if weights.setdefault(row.source, row.weight) == row.weight else Row(row.number, "source-weight")
 
 
-def _row(number: int, found: dict[str, Any] | None) -> Row:
+def _row(number: int, found: dict[str, Any] | None, unsafe: float) -> Row:
     if found is None:
         return Row(number, "row-unreadable")
     uid, tar, url = (_text(found.get(name)) for name in ("uid", "tar", "url"))
@@ -130,7 +134,7 @@ def _row(number: int, found: dict[str, Any] | None) -> Row:
     caption = plain_caption(_text(found.get("caption")))
     source = _CONTROL.sub(" ", _text(found["source"])).strip() if "source" in found else None
     problems = (
-        ("unsafe", _text(found.get("unsafe")).lower() in _TRUE),
+        ("unsafe", _is_unsafe(_text(found.get("unsafe")), unsafe)),
         ("weight-invalid", weight is None),
         ("uid-invalid", bool(uid) and _UID(uid) is None),
         ("url-missing", not uid and not address),
@@ -145,6 +149,14 @@ def _row(number: int, found: dict[str, Any] | None) -> Row:
     license_ = _CONTROL.sub(" ", _text(found.get("license")))[:100].strip()
     tar, url = "" if uid else tar, "" if uid or tar else url
     return Row(number, None, url, caption, uid.lower(), weight or 1.0, license_, tar, source)
+
+
+def _is_unsafe(text: str, threshold: float) -> bool:
+    """Whether a flag is set, or a score reaches the threshold; a flag may be written as a number."""
+    try:
+        return float(text) >= threshold
+    except ValueError:
+        return text.strip().lower() in _TRUE
 
 
 def plain_caption(text: str) -> str:

@@ -102,6 +102,10 @@ class ByodSetting(Message):
     """Share of the file's rows that must become samples; below it the submission is rejected."""
     rows: int = Field(default=1_000_000, ge=1)
     """Rows that a file may have."""
+    unsafe: float = Field(default=0.5, gt=0, le=1)
+    """Score, of the file's own column or of the detector, from which on a sample is left out as unsafe."""
+    detector: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """The detector of unsafe pictures that workers have under this name."""
 
 
 class ErrorOut(Message):

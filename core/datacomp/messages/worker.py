@@ -182,6 +182,8 @@ class FetchResult(Message):
     seconds: float
     sources: list[SourceShare] = Field(default_factory=list)
     """Where the file names sources. Without, weights are repeats in the subset."""
+    detector: str | None = None
+    """What looked for unsafe pictures, beside the file's own column."""
 
 
 class DecontaminateResult(Message):

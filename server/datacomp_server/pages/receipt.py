@@ -203,6 +203,7 @@ def _fetch_facts(result: FetchResult) -> list[Fact]:
         *([Fact("from the pool", number(result.from_pool))] if result.from_pool else []),
         *([Fact("rows without a sample", causes)] if causes else []),
         *_source_facts(result.sources),
+        *([Fact("unsafe pictures looked for by", result.detector)] if result.detector else []),
         Fact("licences", licenses or "none named"),
         Fact("dataset", short(result.dataset_digest), code=True, title=result.dataset_digest),
     ]

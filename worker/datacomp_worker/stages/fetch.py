@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from datacomp.problems import BadInput, PlatformFault
 from datacomp.tars.entries import Window
 from datacomp.tars.samples import Sample, samples
 from datacomp.uids import from_hex, sort, write_subset
+from datacomp_worker.byod.detecting import BATCH, Detector, detector
 from datacomp_worker.byod.store import DatasetWriter, Picture, pack, picture_size, uid_of, unpacked
 from datacomp_worker.download import Archives, Limits, Options, Space, run_download
 from datacomp_worker.download.archives import FOLDER as ARCHIVES
@@ -80,14 +82,16 @@ def run(context: StageContext) -> StageOutput:
     """Fetch and leave `dataset.tar` and `subset.npy`. `BadInput` when too few rows become samples."""
     start = time.monotonic()
     setting, upload = context.job.board.byod, named_upload(context)
-    shape = shape_of(upload, setting.rows)
+    judge = detector(setting)
+    shape = shape_of(upload, setting.rows, setting.unsafe)
     tally = Tally(causes=Counter(shape.causes))
     writer = DatasetWriter(context.workspace / "dataset")
     rows = _download(context, upload, tally)
-    for picture in _fetched(context.workspace / "images", rows):
+    for picture in _safe(_fetched(context.workspace / "images", rows), judge, tally):
         context.report.check()
         tally.take(writer, picture)
-    _from_pool(context, upload, writer, tally)
+    for picture in _safe(_from_pool(context, upload, tally), judge, tally):
+        tally.take(writer, picture, pooled=True)
     writer.close()
     count = len(writer.seen)
     members = archive_rows(context.workspace / "images")
@@ -116,6 +120,7 @@ def run(context: StageContext) -> StageOutput:
         bytes=writer.bytes,
         seconds=time.monotonic() - start,
         sources=[tally.sources[name] for name in sorted(tally.sources)],
+        detector=judge.name if judge else None,
     )
     return StageOutput(result, {DATASET_FILE: dataset, SUBSET_FILE: subset, REPORT_FILE: path})
 
@@ -130,11 +135,20 @@ def repeats_of(uid: str, weight: float) -> int:
     return max(int(weight + luck), 1)
 
 
-def _wanted(upload: Path, tally: Tally) -> dict[int, Row]:
+def _safe(pictures: Iterator[Picture], judge: Detector | None, tally: Tally) -> Iterator[Picture]:
+    """Those that the detector lets pass."""
+    while judge and (part := list(islice(pictures, BATCH))):
+        found = judge.unsafe([picture.image for picture in part])
+        tally.causes["unsafe-detected"] += sum(found)
+        yield from (picture for picture, unsafe in zip(part, found, strict=True) if not unsafe)
+    yield from pictures
+
+
+def _wanted(upload: Path, tally: Tally, unsafe: float) -> dict[int, Row]:
     """What has an address, by number. Each image with its caption is fetched once, and each tar."""
     rows: dict[int, Row] = {}
     seen: set[tuple[str, str]] = set()
-    for row in rows_of(upload):
+    for row in rows_of(upload, unsafe):
         if row.cause is None and (row.url or row.tar):
             named = (row.tar or row.url, "" if row.tar else row.caption)
             if named in seen:
@@ -164,7 +178,7 @@ def _urls(rows: list[Row], folder: Path) -> Path | None:
 
 def _download(context: StageContext, upload: Path, tally: Tally) -> dict[int, Row]:
     """Have all that has an address fetched by a process of its own; the rows by number."""
-    rows = _wanted(upload, tally)
+    rows = _wanted(upload, tally, context.job.board.byod.unsafe)
     if not rows:
         return rows
     urls = _urls([row for row in rows.values() if row.url], context.workspace / "urls")
@@ -232,9 +246,10 @@ def _of_shard(tar: Window, rows: dict[int, Row]) -> Iterator[Picture]:
         )
 
 
-def _from_pool(context: StageContext, upload: Path, writer: DatasetWriter, tally: Tally) -> None:
-    """Copy the samples of the board's pool that the file names."""
-    named = {row.uid: row for row in rows_of(upload) if row.cause is None and row.uid}
+def _from_pool(context: StageContext, upload: Path, tally: Tally) -> Iterator[Picture]:
+    """The samples of the board's pool that the file names."""
+    unsafe = context.job.board.byod.unsafe
+    named = {row.uid: row for row in rows_of(upload, unsafe) if row.cause is None and row.uid}
     if not named:
         return
     try:
@@ -248,7 +263,7 @@ def _from_pool(context: StageContext, upload: Path, writer: DatasetWriter, tally
         elif not pool.available[place]:
             tally.causes["uid-unavailable"] += 1
         else:
-            tally.take(writer, _pooled(pool, place, named[uid]), pooled=True)
+            yield _pooled(pool, place, named[uid])
 
 
 def _pooled(pool: Pool, place: int, row: Row) -> Picture:
