@@ -1,11 +1,16 @@
 """The documentation as pages, without a browser: every document, its links, and what it says of the code."""
 
 import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from page_examples import site
 from page_reading import Reader, read
+from typer.main import get_command
 
+from datacomp.cli import build
 from datacomp.filtering.functions import function_names
 from datacomp.scales import SCALES
 from datacomp_server.errors import NotFound
@@ -13,7 +18,7 @@ from datacomp_server.pages.docs import CHAPTERS, DocPage, chapters, doc
 from datacomp_server.pages.docs import read as read_document
 from datacomp_server.pages.markdown import to_html
 from datacomp_server.pages.rendering import render
-from datacomp_server.resources import docs_dir
+from datacomp_server.resources import docs_dir, web_dir
 
 NAMES = [name for documents in CHAPTERS.values() for name in documents]
 ELSEWHERE = {"start"}
@@ -98,3 +103,36 @@ def test_every_function_of_expressions_is_described() -> None:
 def test_an_unknown_document_is_refused() -> None:
     with pytest.raises(NotFound):
         doc("../README", None, None)  # type: ignore[arg-type]
+
+
+COMMANDS: Any = get_command(build())
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """The command lines that a document gives, in blocks and in sentences."""
+    for block in re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL):
+        yield from re.findall(r"^datacomp .*$", block.replace("\\\n", " "), re.MULTILINE)
+    yield from re.findall(r"`(datacomp [^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+def test_every_command_that_is_named_exists() -> None:
+    files = [*docs_dir().glob("*.md"), docs_dir().parent / "README.md"]
+    start = re.sub(r"<[^>]+>", "\n", (web_dir() / "templates" / "start.html").read_text())
+    said = {line for file in files for line in commands_in(file.read_text())}
+    said |= {line for line in start.splitlines() if line.startswith("datacomp ")}
+    assert len(said) > 60
+    assert [problem for line in sorted(said) if (problem := unknown_in(line))] == []
+
+
+def unknown_in(line: str) -> str:
+    """What the command line does not know of it. What follows the name of a filter is the filter's own."""
+    words = [word.strip("[]") for word in shlex.split(line.replace("|", "/"), comments=True)[1:]]
+    command = COMMANDS
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        command = command.commands.get(words.pop(0))
+        if command is None:
+            return f"no such command: {line}"
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    own = command.name == "filter" and words and words[0].isidentifier() and words[0].islower()
+    wrong = [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+    return f"{wrong}: {line}" if wrong and not own else ""
