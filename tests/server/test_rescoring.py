@@ -16,7 +16,7 @@ from datacomp.suite import Suite
 from datacomp_server.audit.models import AuditLine
 from datacomp_server.audit.service import CONSOLE
 from datacomp_server.errors import Conflict
-from datacomp_server.leaderboard.models import RankChange, SeedScore
+from datacomp_server.leaderboard.models import RankChange, Score, SeedScore
 from datacomp_server.leaderboard.rescoring import Plan, apply_rescoring, plan_rescoring
 from datacomp_server.submissions.models import Event
 
@@ -90,6 +90,26 @@ def test_runs_whose_records_are_gone_or_do_not_fit_are_named_and_nothing_is_writ
         plan(site, second_suite())
     assert {problem.where.partition("run ")[2] for problem in missing.value.problems if problem.where} == runs
     assert ranks(site) == before
+
+
+@ONLY_SQLITE
+def test_entries_from_before_sampling_variances_get_theirs(site: Site) -> None:
+    entry = site.score("ada", uids(1), colours=6)
+    with site.database.write() as session:
+        score = session.get_one(Score, entry.id)
+        expected = (score.average, score.sampling_variance, score.variances, score.tasks)
+        assert score.sampling_variance is not None
+        bare = {key: {"value": found["value"], "n": found["n"]} for key, found in score.tasks.items()}
+        nothing = {"variances": None, "tasks": bare}
+        session.execute(sa.update(SeedScore).values(**nothing))
+        names = ("public_variances", "sampling_variance", "public_sampling_variance")
+        session.execute(sa.update(Score).values(**nothing, **dict.fromkeys(names)))
+    assert apply(site, plan(site)) == 1
+    with site.database.read() as session:
+        score = session.get_one(Score, entry.id)
+        assert (score.average, score.sampling_variance, score.variances, score.tasks) == expected
+        assert score.public_sampling_variance is not None
+    assert plan(site).differing == ()
 
 
 @ONLY_SQLITE
