@@ -22,6 +22,7 @@ NEEDED = ("uid", "text", "original_width", "original_height")
 OWN = frozenset((
     "words", "characters", "tokens", "text_hash", "image_hash", "lang", "lang_probability", "lang_cld3", "wordnet_hit",
     "cluster", "uid_order", "uid_sorted", "tar", "image_offset", "image_size", "text_offset", "text_size",
+    "json_size",
 ))  # fmt: skip
 """Names that the pack gives to what it computes."""
 BATCH = 1 << 14

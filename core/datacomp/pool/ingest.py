@@ -33,7 +33,7 @@ from datacomp.problems import BadInput, DatacompError, PlatformFault, Problem, r
 Report = Callable[[str, float, float], None]
 PARTS = "parts"
 STAMP = "sources.txt"
-TARS = "tars"
+TARS = "places"
 """The group of a tar's only part."""
 Task = tuple[Path, tuple[tuple[str, Path], ...]]
 """A source file, and the parts that it lacks by their groups."""

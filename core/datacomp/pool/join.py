@@ -23,7 +23,7 @@ from datacomp.pool.recipe import BASE, Recipe
 from datacomp.problems import BadInput, Problem, raise_if_any
 from datacomp.uids import UID_DTYPE, find, halves, order, repeats, to_hex
 
-PLACES = ("image_offset", "image_size", "text_offset", "text_size")
+PLACES = ("image_offset", "image_size", "text_offset", "text_size", "json_size")
 SMALL = 1 << 31
 """Below it places and row numbers are stored in four bytes."""
 Part = tuple[Path, Path]

@@ -237,7 +237,9 @@ class Pool:
         return PlatformFault.of("pool-pack-damaged", f"a column file does not fit the manifest: {why}", str(path), hint)
 
 
-INTERNAL = frozenset({"uid_order", "uid_sorted", "tar", "image_offset", "image_size", "text_offset", "text_size"})
+INTERNAL = frozenset(
+    {"uid_order", "uid_sorted", "tar", "image_offset", "image_size", "text_offset", "text_size", "json_size"}
+)
 """Columns of the pack that say where things lie; filters have no use for them."""
 
 HOW_TO_GET = {

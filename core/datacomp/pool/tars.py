@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from datacomp.problems import BadInput
 from datacomp.tars.entries import Window
-from datacomp.tars.samples import samples, uid_of
+from datacomp.tars.samples import Sample, samples, uid_of
 from datacomp.uids import Uids, from_digits
 
 
@@ -23,6 +23,8 @@ class TarIndex:
     image_size: npt.NDArray[np.int64]
     text_offset: npt.NDArray[np.int64]
     text_size: npt.NDArray[np.int64]
+    json_size: npt.NDArray[np.int64]
+    """0 for a sample that has other files beside image, caption and json: its bytes are not told by these alone."""
 
 
 def index(path: Path) -> TarIndex:
@@ -40,8 +42,13 @@ def index(path: Path) -> TarIndex:
                     message = f"sample {sample.stem.decode(errors='replace')} has no .json with a uid of 32 hex digits"
                     raise BadInput.of("tar-sample-without-uid", message, where=str(path))
                 uids.append(uid)
-                places += (*image, *text)
+                places += (*image, *text, _json_size(sample))
     except ValueError as error:
         raise BadInput.of("tar-damaged", f"not a readable tar: {error}", str(path), "download it again") from error
-    table = np.array(places, np.int64).reshape(-1, 4)
+    table = np.array(places, np.int64).reshape(-1, 5)
     return TarIndex(from_digits(b"".join(uids)), *(np.ascontiguousarray(column) for column in table.T))
+
+
+def _json_size(sample: Sample) -> int:
+    place = sample.place("json") if sample.plain and len(sample.shape) == 3 else None
+    return place[1] if place else 0

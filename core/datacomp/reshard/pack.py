@@ -1,8 +1,9 @@
 """A subset's samples in the tars of an ingested pool, from the places that its pack knows.
 
-Only tars that hold samples of the subset are opened, and in them only those samples' headers and json are read. Nothing
-is taken on trust: image and caption must lie where the pack has them, the json must name the uid, and the sample before
-must end where this one begins. A tar of which that cannot be said is indexed by reading all its headers.
+Only tars that hold samples of the subset are opened. Of a sample of image, json and caption, in that order, the pack
+tells first and last byte: that it lies there, and that its json names the uid, is seen when it is copied. Of any other
+sample headers and json are read: image and caption must lie where the pack has them, the json must name the uid, and
+the sample before must end where this one begins. A tar of which that cannot be said is indexed by reading all headers.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from datacomp.reshard.index import (
 )
 from datacomp.reshard.space import writing
 from datacomp.tars.entries import BLOCK, Window
+from datacomp.tars.plain import after
 from datacomp.tars.samples import Sample, sample_at, uid_of
 from datacomp.uids import Uids, to_hex
 
@@ -119,9 +121,19 @@ class PoolTars:
 
     def _located(self, number: int, rows: npt.NDArray[np.int64]) -> TarIndex | None:
         """The samples at the pack's places; None when the tar has to be read to tell where they begin and end."""
-        if not self._follow_others(number, rows, _Places.of(self.pool, rows).start):
-            return None
-        return self._at_places(number, rows)
+        places = _Places.of(self.pool, rows)
+        found = np.empty(rows.size, PLACE)
+        found["uid"], found["start"], found["stop"] = self.pool.uids[rows], places.start, places.stop
+        found["size"] = places.image_size + places.text_size + places.json_size
+        others = np.flatnonzero(~places.told)
+        if others.size:
+            if not self._follow_others(number, rows[others], places.start[others]):
+                return None
+            read = self._at_places(number, rows[others])
+            if read is None:
+                return None
+            found[others] = read.rows
+        return TarIndex(found, self.pool.manifest.tars[number].samples, 0)
 
     def _at_places(self, number: int, rows: npt.NDArray[np.int64]) -> TarIndex | None:
         """The samples that begin at the pack's places; None when one does not, or has another uid."""
@@ -169,10 +181,27 @@ class _Places:
     image_size: npt.NDArray[np.int64]
     text_offset: npt.NDArray[np.int64]
     text_size: npt.NDArray[np.int64]
+    json_size: npt.NDArray[np.int64]
+    """0 where it is not known, or the sample has other files too."""
 
     @classmethod
     def of(cls, pool: Pool, rows: npt.NDArray[np.int64]) -> _Places:
-        return cls(*(np.asarray(pool.column(name)[rows], np.int64) for name in cls.__dataclass_fields__))
+        def column(name: str) -> npt.NDArray[np.int64]:
+            if pool.manifest.column(name) is None:  # packs made before json_size was noted
+                return np.zeros(rows.size, np.int64)
+            return np.asarray(pool.column(name)[rows], np.int64)
+
+        return cls(*map(column, cls.__dataclass_fields__))
+
+    @property
+    def told(self) -> npt.NDArray[np.bool_]:
+        """Where the json fills what is between image and caption, so that `start` and `stop` are the sample's."""
+        last = np.maximum(self.image_offset, self.text_offset) - BLOCK
+        first = np.where(
+            self.image_offset < self.text_offset, self.image_offset + self.image_size, self.text_offset + self.text_size
+        )
+        told: npt.NDArray[np.bool_] = (self.json_size > 0) & (first + -first % BLOCK + after(self.json_size) == last)
+        return told
 
     @property
     def start(self) -> npt.NDArray[np.int64]:
