@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -89,6 +90,8 @@ def test_gradients_accumulated_over_parts_train_as_whole_batches_do(place: Place
     assert all(0 <= seen.values["data_wait"] <= 1 for seen in line.seen if seen.values)
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(600)
 def test_memory_that_is_short_of_the_batch_is_answered_with_smaller_parts(
     place: Place, alone: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +156,8 @@ def test_a_further_host_joins_and_its_end_ends_the_training(place: Place, alone:
     assert list((line.home / "work").glob("host-*.log"))
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(600)
 def test_a_slurm_job_trains_too(place: Place, alone: Trained) -> None:
     """Through submitit's local executor: the same road, but for sbatch."""
     line = place.line("slurm")
@@ -161,6 +166,8 @@ def test_a_slurm_job_trains_too(place: Place, alone: Trained) -> None:
     assert "submitted as job" in line.text
     assert "Start epoch 1" in line.text
     same(alone, trained, ranks=2)
+    assert alone.environment == {}
+    assert trained.environment["torch"] == version("torch"), "told by the job, of the host that it ran on"
 
 
 def children(marker: Path) -> list[psutil.Process]:

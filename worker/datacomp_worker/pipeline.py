@@ -136,7 +136,8 @@ class Worker:
         log = reporter.rest()
         reporter.check()
         try:
-            self.api.finish(job, output.result, outputs, environment=environment(), log=log, usage=reporter.usage())
+            made_by = dict(output.environment) or environment()
+            self.api.finish(job, output.result, outputs, environment=made_by, log=log, usage=reporter.usage())
         except Refused as error:
             if error.status not in FENCED:
                 raise

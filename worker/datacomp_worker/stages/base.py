@@ -93,6 +93,8 @@ class StageOutput:
 
     result: StageResult
     files: Mapping[str, Path] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Versions and hardware of the host that made it, where that is not the worker's own."""
 
 
 StageFunction = Callable[[StageContext], StageOutput]

@@ -62,7 +62,7 @@ def run(context: StageContext) -> StageOutput:
         weights_digest=trained.weights_digest,
         loss_curve=list(trained.loss_curve),
     )
-    return StageOutput(result, {CHECKPOINT_FILE: trained.checkpoint})
+    return StageOutput(result, {CHECKPOINT_FILE: trained.checkpoint}, trained.environment)
 
 
 def crew_of(settings: TrainSettings, device: str, gpus: int) -> Crew:

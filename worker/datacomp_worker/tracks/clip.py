@@ -7,7 +7,7 @@ that evaluation can ask for embeddings, `task_data` says where a task's data lie
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,8 @@ class Trained:
     """Epochs taken over from an earlier attempt."""
     loss_curve: tuple[tuple[int, float], ...]
     """(samples seen, loss)."""
+    environment: Mapping[str, str]
+    """Versions and hardware of the host that trained; empty where it was this one."""
 
 
 def train(
@@ -140,6 +142,7 @@ def train(
         accumulation=outcome.accumulation,
         resumed_from=outcome.resumed_from,
         loss_curve=tuple(finished.curve),
+        environment=finished.environment,
     )
 
 

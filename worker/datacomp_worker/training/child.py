@@ -65,6 +65,7 @@ def train(plan: Plan) -> None:
     pulse.mark("start")
     import torch
 
+    from datacomp_worker.environment import environment
     from datacomp_worker.subsets import open_shards
     from datacomp_worker.training import feed, weights
     from datacomp_worker.training.arithmetic import prepare_device
@@ -101,7 +102,8 @@ def train(plan: Plan) -> None:
     if trainer.main(arguments) == -1:
         raise RuntimeError("the trainer refused its arguments; see the log")
     if leader:
-        emit(plan.workdir, weights.finish(plan))
+        there = environment() if plan.crew.launcher == "slurm" else {}
+        emit(plan.workdir, weights.finish(plan).model_copy(update={"environment": there}))
     logging.disable(logging.INFO)  # the trainer lets every library's figures into the log, at exit too
 
 

@@ -82,6 +82,8 @@ class Finished(Message):
     weights_digest: Digest
     curve: list[tuple[int, float]]
     """(samples seen, loss) at every log step, earlier attempts included."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Versions and hardware where the first rank ran; empty on the worker's own host."""
 
 
 class Failed(Message):
