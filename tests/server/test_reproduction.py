@@ -12,19 +12,22 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from gallery import gallery, picture
 from mini_suite import SUITE
 from server_site import ONLY_SQLITE, ORGANISER_TOKEN, WORKER_TOKEN, Site, running, serving, write_boards
 from small_pool import SmallPool
+from small_suite import write_task
 
 from datacomp.client import Client
-from datacomp.messages import Disclosure, RunState, Stage, SubmissionOut
+from datacomp.messages import DATASET_FILE, SUBSET_FILE, Disclosure, RunState, Stage, SubmissionOut
 from datacomp.messages.manifest import Manifest
 from datacomp.pool import Pool, ingest
 from datacomp.problems import BadInput
-from datacomp.reproduction.compare import Comparison, Line
+from datacomp.reproduction.compare import Comparison, Line, Made, compare
 from datacomp.reproduction.source import Source, open_source
 from datacomp.reproduction.tolerance import tolerance_of
 from datacomp.scales import get_scale
+from datacomp.suite import Suite
 from datacomp_server.settings import Settings
 from datacomp_worker import pipeline
 from datacomp_worker.api import WorkerApi
@@ -41,6 +44,16 @@ scale = "tiny"
 suite = "mini.json"
 pool = "small"
 seeds = [0, 5, 7]
+disclosure = "scored"
+"""
+BROUGHT = """
+[[boards]]
+name = "brought"
+title = "Brought"
+track = "byod"
+scale = "tiny"
+suite = "mini.json"
+pool = "small"
 disclosure = "scored"
 """
 RULE = "clip_l14_similarity_score >= 0.1"
@@ -182,12 +195,6 @@ def _judged(source: Source, pool: Pool, suite: Path, tmp_path: Path) -> None:
     def other_subset(body: dict) -> None:
         next(run for run in body["runs"] if run["stage"] == "subset")["result"]["subset_digest"] = "1" * 64
 
-    def other_track(body: dict) -> None:
-        body["board"]["track"] = "byod"
-
-    with pytest.raises(BadInput, match="reproduce-track"):
-        reproduce(altered(source, other_track), pool, suite, tmp_path / "track")
-
     def other_recipe(body: dict) -> None:
         body["board"]["scale"]["digest"] = "2" * 64
 
@@ -258,3 +265,58 @@ def test_a_manifest_in_a_file_is_checked_and_an_undisclosed_file_is_named(
     path.write_text("{")
     with pytest.raises(BadInput, match="manifest-invalid"):
         open_source(str(path), None)
+
+
+@ONLY_SQLITE
+def test_a_dataset_is_fetched_again_or_taken_as_it_was_fetched(
+    make_settings: Callable[..., Settings],
+    pool: Pool,
+    suite: Path,
+    quick: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATACOMP_FETCH_ALLOW", '["127.0.0.1/32"]')
+    monkeypatch.setenv("DATACOMP_FETCH_SPARE_BYTES", "0")
+    for number, one in enumerate(SUITE["tasks"]):
+        shown = [{"png": picture(100 + 8 * number + item, form="PNG"), "cls": b"0"} for item in range(8)]
+        write_task(suite / f"wds_{one['key'].replace('/', '-')}_test", shown, shards=1)
+    settings = make_settings()
+    write_boards(tmp_path, BROUGHT)
+    with running(settings) as site, serving(site.app) as url, gallery() as made:
+        made.bodies |= {f"{number}.jpg": picture(number, 64) for number in range(6)}
+        rows = [{"url": made.at(f"{number}.jpg"), "caption": f"picture {number}"} for number in range(6)]
+        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        opened = site.submit("ada", content, board="brought", kind="dataset", filename="data.jsonl")
+        here = WorkerSettings(
+            server_url=url, worker_token=WORKER_TOKEN, data_dir=tmp_path, pools_dir=pool.directory.parent
+        )
+        assert Worker(WorkerApi(url, WORKER_TOKEN), here, ("cpu",)).serve() == 6
+        receipt = site.receipt(opened.id)
+        assert receipt.state == "scored", receipt.failure
+        source = Source(*_manifest(url, receipt.id), Client(url))
+        wish = Wish(source=source, pool=pool.directory, suite=suite, work=tmp_path / "again")
+        again = carry_out(wish, lambda *_: None)
+        assert again.reproduced
+        lines = of(again)
+        assert lines["dataset", None].agrees is True
+        for what in (("subset", None), ("weights", 0), ("records", 0)):
+            assert lines[what].agrees is True, lines[what]
+    fetched, trained_on = (tmp_path / "again" / name for name in ("fetch", "subset"))
+    given = replace(
+        wish,
+        dataset=fetched / "files" / DATASET_FILE,
+        subset=trained_on / "files" / SUBSET_FILE,
+        work=tmp_path / "given",
+        until=Stage.SUBSET,
+    )
+    assert carry_out(given, lambda *_: None).reproduced
+    for change in ({"dataset": None}, {"subset": None}):
+        with pytest.raises(BadInput, match="option-alone"):
+            carry_out(replace(given, **change), lambda *_: None)
+    run = next(run for run in source.manifest.runs if run.stage is Stage.FETCH)
+    lost = {**(run.result or {}), "samples": 5, "causes": {"http-404": 1}, "dataset_digest": "0" * 64}
+    (line,) = compare(
+        source.manifest, source.digest, [Made(Stage.FETCH, 0, lost, {}, {})], {}, Suite.model_validate(SUITE)
+    ).lines
+    assert (line.what, line.agrees, line.note) == ("dataset", None, "5 of 6 rows, 6 there; here: http-404 1")

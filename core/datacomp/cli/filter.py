@@ -60,8 +60,13 @@ def find_pool(given: Path | None, name: str) -> Path | None:
     """The pool's directory: as given, else of that name in this machine's data directory, else None."""
     if given is not None:
         return given
-    path = Path(os.environ.get("DATACOMP_DATA_DIR", "demo-data")) / "pools" / name
+    path = place_of_pool(name)
     return path if path.is_dir() else None
+
+
+def place_of_pool(name: str) -> Path:
+    """Where a pool of that name lies in this machine's data directory."""
+    return Path(os.environ.get("DATACOMP_DATA_DIR", "demo-data")) / "pools" / name
 
 
 def parameters_of(arguments: list[str]) -> dict[str, str]:

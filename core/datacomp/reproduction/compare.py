@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from datacomp.messages import EvaluateResult, Stage, SubsetResult, TrainResult
+from datacomp.messages import EvaluateResult, FetchResult, Stage, SubsetResult, TrainResult
 from datacomp.messages.manifest import Manifest, ManifestRun, ManifestTolerance
 from datacomp.reproduction.tolerance import tolerance_of
 from datacomp.rescoring import FileScores
@@ -131,6 +131,8 @@ def _of_stage(manifest: Manifest, one: Made, made: Sequence[Made]) -> list[Line]
     if run is None or run.result is None:
         return []
     match one.stage:
+        case Stage.FETCH:
+            return _of_dataset(FetchResult.model_validate(run.result), FetchResult.model_validate(one.result))
         case Stage.SUBSET:
             return _of_subset(
                 manifest, SubsetResult.model_validate(run.result), SubsetResult.model_validate(one.result)
@@ -143,6 +145,16 @@ def _of_stage(manifest: Manifest, one: Made, made: Sequence[Made]) -> list[Line]
             if row is not None and row.suite_digest != ours:
                 return [Line("suite", one.seed, row.suite_digest, ours, False)]
     return []
+
+
+def _of_dataset(theirs: FetchResult, ours: FetchResult) -> list[Line]:
+    """What could be fetched this time. It is told: the subset, whose uids are of images and captions, is judged."""
+    same = theirs.dataset_digest == ours.dataset_digest
+    note = f"{ours.samples:,} of {ours.rows:,} rows"
+    if not same:
+        lost = ", ".join(f"{cause} {count:,}" for cause, count in ours.causes.items()) or "nothing was lost"
+        note += f", {theirs.samples:,} there; here: {lost}"
+    return [Line("dataset", None, theirs.dataset_digest, ours.dataset_digest, same or None, note=note)]
 
 
 def _of_subset(manifest: Manifest, theirs: SubsetResult, ours: SubsetResult) -> list[Line]:

@@ -9,9 +9,11 @@ from typing import Any
 
 from datacomp.digests import digest_file
 from datacomp.messages import (
+    DATASET_FILE,
     RECORDS_FILE,
     SUBSET_FILE,
     BoardFacts,
+    ByodSetting,
     FileRef,
     Job,
     Stage,
@@ -47,6 +49,8 @@ class Wish:
     """The participant's file, where it need not be fetched."""
     subset: Path | None = None
     """The uids that were trained on: selecting is not done again."""
+    dataset: Path | None = None
+    """On the track byod, with `subset`: the dataset as it was fetched, which is not fetched again."""
     until: Stage = Stage.EVALUATE
     seeds: tuple[int, ...] | None = None
     """Default: all of the manifest."""
@@ -76,7 +80,7 @@ def carry_out(wish: Wish, show: Show) -> Comparison:
     runs = list(_planned(wish))
     place, suite = Place.of(wish.work, wish.source.digest), _suite(wish)
     upload = wish.subset or wish.source.upload(place.directory, wish.file)
-    state = _State(inputs={SUBSET_FILE: wish.subset} if wish.subset else {})
+    state = _given(wish)
     for run in runs:
         made = _repeat(wish, place, run, upload, state, show)
         state.made.append(made)
@@ -90,10 +94,9 @@ def carry_out(wish: Wish, show: Show) -> Comparison:
 def _planned(wish: Wish) -> Iterator[ManifestRun]:
     """The runs to repeat. `BadInput` when recipe or seeds are not those of this version and manifest."""
     manifest, here = wish.manifest, scale_here(wish.manifest)
-    if manifest.board.track is not Track.FILTERING:
-        message = f"results of the track {manifest.board.track.value} cannot be done again by this command"
-        hint = "what was trained on is named by its digests in the manifest"
-        raise BadInput.of("reproduce-track", message, manifest.submission.id, hint)
+    if (wish.dataset is None) != (wish.subset is None or manifest.board.track is Track.FILTERING):
+        message = "a dataset goes with the uids that were trained on, on the track byod alone"
+        raise BadInput.of("option-alone", message, manifest.submission.id, "give --dataset and --subset, or neither")
     if manifest.board.scale.get("digest") != here.digest:
         message = f"the recipe of {here.name} is another in this version of the platform"
         hint = f"install the version that the manifest names: datacomp {manifest.platform.get('datacomp')}"
@@ -103,12 +106,24 @@ def _planned(wish: Wish) -> Iterator[ManifestRun]:
         message = f"the manifest has no seed {', '.join(map(str, unknown))}"
         raise BadInput.of("seed-unknown", message, manifest.submission.id, f"seeds: {', '.join(map(str, seeds))}")
     wanted = set(wish.seeds) if wish.seeds is not None else set(seeds)
+    checked = manifest.board.track is Track.FILTERING or wish.pool.is_dir()  # without its pool a dataset is not
     for run in manifest.runs:
         given = wish.subset is not None and ORDER.index(run.stage) < ORDER.index(Stage.SUBSET)
+        given = given or (run.stage is Stage.VALIDATE and not checked)
         if given or ORDER.index(run.stage) > ORDER.index(wish.until):
             continue
         if run.stage not in {Stage.TRAIN, Stage.EVALUATE} or run.seed in wanted:
             yield run
+
+
+def _given(wish: Wish) -> _State:
+    """What need not be made: the uids, and the dataset that they are of."""
+    state = _State(inputs={SUBSET_FILE: wish.subset} if wish.subset else {})
+    if wish.dataset is not None:
+        state.inputs[DATASET_FILE] = wish.dataset
+        fetched = next((run.result for run in wish.manifest.runs if run.stage is Stage.FETCH), None)
+        state.facts |= {Stage.FETCH: fetched} if fetched else {}
+    return state
 
 
 def _suite(wish: Wish) -> Suite:
@@ -151,7 +166,8 @@ def _repeat(wish: Wish, place: Place, run: ManifestRun, upload: Path, state: _St
             device=device,
             gpus=gpus,
         )
-        made = own.end(key, run.seed, stage_function(run.stage)(context), environment())
+        output = stage_function(run.stage)(context)
+        made = own.end(key, run.seed, output, output.environment or environment())
     show(title, 1.0)
     state.inputs |= {name: own.file(name) for name in made.files}
     state.facts[run.stage] = dict(made.result)
@@ -199,6 +215,7 @@ def _job(wish: Wish, run: ManifestRun, facts: Mapping[Stage, dict[str, Any]]) ->
             suite_digest=board.suite.digest,
             pool=board.pool.name,
             dedup=board.dedup,
+            byod=board.byod or ByodSetting(),
         ),
         upload=FileRef(name=upload.filename, digest=upload.digest, size=upload.size),
         inputs=[],

@@ -36,28 +36,35 @@ def reproduce(
     subset: Annotated[
         Path | None, typer.Option(help="The uids that were trained on (npy); then nothing is selected again.")
     ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Track byod: the fetched dataset.tar, with --subset; nothing is fetched again.")
+    ] = None,
     work: Annotated[Path | None, typer.Option(help="Working directory; default reproduction-ID.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Do a result again from its manifest, and compare. Exit code 0 if it was reproduced, 1 if not.
 
-    Interrupted, the same command goes on where it was. Filters that are code run in the sandbox alone.
+    Interrupted, the same command goes on where it was. Filters that are code run in the sandbox alone. A dataset that
+    was brought is fetched again, from the hosts that its file names.
     """
     _require_worker()
+    from datacomp.messages import Track
     from datacomp.reproduction.show import show_comparison
     from datacomp.reproduction.source import open_source
     from datacomp_worker.reproduction.carry_out import Wish, carry_out
     from datacomp_worker.stages.base import Stage
 
     source = open_source(what, server)
-    found = _pool(pool, source.manifest.board.pool.name)
+    board = source.manifest.board
+    found = _pool(pool, board.pool.name, needed=board.track is Track.FILTERING)
     wish = Wish(
         source=source,
         pool=found,
-        suite=suite or _suite(found, source.manifest.board.suite.name),
+        suite=suite or _suite(found, board.suite.name),
         work=work or Path(f"reproduction-{source.manifest.submission.id}"),
         file=file,
         subset=subset,
+        dataset=dataset,
         until=Stage(stages.value),
         seeds=tuple(seed) if seed else None,
     )
@@ -88,10 +95,13 @@ def _suite(pool: Path, suite: str) -> Path:
     return own if own.is_dir() else pool.parent.parent / "suites" / suite.partition("@")[0]
 
 
-def _pool(given: Path | None, name: str) -> Path:
-    from datacomp.cli.filter import find_pool
+def _pool(given: Path | None, name: str, *, needed: bool) -> Path:
+    """Where it lies. A dataset that takes no sample of the pool does without: the stage that misses it says so."""
+    from datacomp.cli.filter import find_pool, place_of_pool
 
     found = find_pool(given, name)
+    if found is None and not needed:
+        return place_of_pool(name)
     if found is None:
         hint = f"give it with --pool DIR, after datacomp pool ingest DIR; it is the pool {name!r}"
         raise BadInput.of("pool-missing", "the pool is not at hand", name, hint)
