@@ -20,11 +20,18 @@ def is_disclosed(submission: Submission) -> bool:
 
 def without_samples(result: dict[str, Any] | None) -> dict[str, Any] | None:
     """The result of a stage without the uids that it names as examples of what was kept and dropped."""
-    if not result or not result.get("kept"):
+    if not result or not _tells_samples(result):
         return result
     return {**result, "kept": {**result["kept"], "kept_uids": [], "dropped_uids": []}}
 
 
 def without_kept(result: dict[str, Any] | None) -> dict[str, Any] | None:
     """The result without what it tells of the samples that were kept: nothing else depends on that."""
-    return {name: value for name, value in result.items() if name != "kept"} if result else result
+    if not result or not _tells_samples(result):
+        return result
+    return {name: value for name, value in result.items() if name != "kept"}
+
+
+def _tells_samples(result: dict[str, Any]) -> bool:
+    """Whether it is a subset's, whose `kept` describes samples: decontamination counts by that name."""
+    return isinstance(result.get("kept"), dict)
