@@ -104,7 +104,7 @@ class Usage(Message):
     """What an attempt has used so far."""
 
     device: Literal["cpu", "cuda"]
-    count: int = Field(ge=0)
+    count: int = Field(ge=0, lt=2**31)
     """GPUs that it holds (`cuda`), or processors that it may use."""
     seconds: float = Field(ge=0, allow_inf_nan=False)
     """Wall clock since it was claimed."""
@@ -234,7 +234,7 @@ class DedupResult(Message):
 
 class SubsetResult(Message):
     stage: Literal[Stage.SUBSET] = Stage.SUBSET
-    samples: int
+    samples: int = Field(ge=0, lt=2**63)
     """Samples written, repeats counted."""
     unique: int
     unavailable: int

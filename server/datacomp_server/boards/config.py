@@ -58,7 +58,7 @@ class BoardConfig(Message):
     suite: str
     pool: Slug
     pool_digest: Digest | None = None
-    pool_rows: int | None = Field(default=None, ge=1)
+    pool_rows: int | None = Field(default=None, ge=1, lt=2**63)
     train_queue: QueueName | None = None
     """Default: `cpu` for tiny, `gpu` for every other scale."""
     data_queue: QueueName = "cpu"
@@ -67,13 +67,13 @@ class BoardConfig(Message):
     dedup: DedupSetting = DedupSetting()
     byod: ByodSetting | None = None
     """For the track byod: what datasets must keep to; default: the defaults."""
-    submissions_per_day: int = Field(default=10, ge=1)
-    submissions_total: int | None = Field(default=None, ge=1)
+    submissions_per_day: int = Field(default=10, ge=1, lt=2**31)
+    submissions_total: int | None = Field(default=None, ge=1, lt=2**31)
     """Over the board's life; default: no limit."""
-    submissions_concurrent: int | None = Field(default=None, ge=1)
+    submissions_concurrent: int | None = Field(default=None, ge=1, lt=2**31)
     """Under way at once; default: no limit."""
-    max_upload_bytes: int = Field(default=2 << 30, ge=1)
-    order: int | None = None
+    max_upload_bytes: int = Field(default=2 << 30, ge=1, lt=2**63)
+    order: int | None = Field(default=None, gt=-(2**31), lt=2**31)
     """Place on pages; default: place in the file."""
     baseline_accounts: list[str] = Field(default_factory=list)
     """Accounts whose entries are flagged as baselines, beside those of organisers."""
