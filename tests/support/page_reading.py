@@ -3,7 +3,23 @@
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr", "polyline", "rect", "path"}
+VOID = {
+    "area",
+    "base",
+    "br",
+    "col",
+    "hr",
+    "img",
+    "input",
+    "link",
+    "meta",
+    "source",
+    "wbr",
+    "polyline",
+    "rect",
+    "path",
+    "circle",
+}
 CONTROLS = {"input", "select", "textarea"}
 
 

@@ -43,6 +43,14 @@ class ComparePage(Page):
     """By the id of the second entry: samples only in the first, and only in the second."""
     problems: list[Problem] = field(default_factory=list)
 
+    @property
+    def reach(self) -> float:
+        """The bound furthest from 0 of all differences by group and task: they are drawn on one scale."""
+        pairs = self.found.comparisons if self.found else []
+        groups = [group.difference for pair in pairs for group in pair.groups]
+        rows = groups + [task.difference for pair in pairs for task in pair.tasks]
+        return max((abs(end) for one in rows for end in (one.lo, one.hi) if end is not None), default=0.0)
+
 
 @router.get("/compare")
 def compare_page(
