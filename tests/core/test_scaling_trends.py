@@ -283,8 +283,11 @@ def test_orders_are_compared_where_three_methods_are_at_both_scales() -> None:
     found = {(each.small, each.large): each for each in agreements(every)}
     assert found.keys() == {("small", "medium"), ("small", "large"), ("medium", "large")}
     assert [found[key].methods for key in found] == [4, 3, 3]
-    assert found["medium", "large"].kendall.value == -1
-    assert found["medium", "large"].pairwise.value == 0
+    turned = found["medium", "large"]
+    assert (turned.kendall.value, turned.kendall.lo, turned.pairwise.value) == (-1, -1, 0)
+    # Three methods in one order make no certainty, though all draws of them agree.
+    assert turned.pairwise.hi > 0.7
+    assert turned.kendall.hi == pytest.approx(2 * turned.pairwise.hi - 1)
     assert agreements([]) == []
 
 
@@ -292,6 +295,8 @@ def test_equal_scores_have_no_order() -> None:
     found = agreement("small", "large", np.full(4, 0.1), np.array([0.1, 0.2, 0.3, 0.4]))
     assert (found.spearman.value, found.spearman.lo, found.spearman.hi) == (0, -1, 1)
     assert found.pairwise.value == 0.5
+    none = agreement("small", "large", np.array([0.1, 0.2, 0.3, 0.4]), np.full(4, 0.1)).pairwise
+    assert (none.value, none.lo, none.hi) == (0.5, 0, 1)
 
 
 def test_many_methods_are_sampled() -> None:

@@ -14,9 +14,11 @@ import numpy as np
 from datacomp.messages import AgreementOut, Figure, Series
 from datacomp.scaling.laws import Floats
 from datacomp.scaling.trends import Question, usable
+from datacomp.statistics.intervals import wilson
 
 FEWEST = 3
 RESAMPLES = 1000
+SAME = 1e-12
 MOST = 500
 """Methods that are compared pair by pair; of more a random sample is."""
 
@@ -54,9 +56,9 @@ def agreement(small: str, large: str, below: Floats, above: Floats) -> Agreement
         large=large,
         methods=methods,
         pairs=int((signs != 0).sum() // 2),
-        spearman=_figure(_spearman(below, above, weights)),
-        kendall=_figure(kendall),
-        pairwise=_figure(pairwise),
+        spearman=_figure(_spearman(below, above, weights), below.size),
+        kendall=_figure(kendall, below.size),
+        pairwise=_figure(pairwise, below.size, worst=0.0),
     )
 
 
@@ -104,10 +106,18 @@ def _ranks(values: Floats, weights: Floats) -> Floats:
     return np.asarray(middle[:, group], np.float64)
 
 
-def _figure(values: Floats) -> Figure:
-    """The first value, with percentiles of the others; 0 in [-1, 1] where the order is not defined."""
+def _figure(values: Floats, methods: int, worst: float = -1.0) -> Figure:
+    """The first value, with percentiles of the others.
+
+    Where all draws agree, as those of three methods in one order do, that is Wilson's interval for as many pairs as no
+    two share a method; the middle of all that is possible where the order is not defined.
+    """
     drawn = values[1:][np.isfinite(values[1:])]
     if not np.isfinite(values[0]) or not drawn.size:
-        return Figure(value=0.0, lo=-1.0, hi=1.0)
+        return Figure(value=(worst + 1) / 2, lo=worst, hi=1.0)
     lo, hi = np.percentile(drawn, [2.5, 97.5])
+    if hi - lo < SAME:
+        pairs = methods // 2
+        share = wilson(pairs * (values[0] - worst) / (1 - worst), pairs)
+        lo, hi = (worst + (1 - worst) * bound for bound in (share.lo, share.hi))
     return Figure(value=float(values[0]), lo=float(lo), hi=float(hi))
