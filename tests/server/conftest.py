@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from argon2 import PasswordHasher
+from quick_passwords import quick_passwords
 from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, running, serving, write_boards
 from servers import POSTGRES, REDIS, needed, postgres_schema
 
 from datacomp_server import schema
-from datacomp_server.accounts import security
 from datacomp_server.database import Database
 from datacomp_server.models import Base
 from datacomp_server.settings import Settings
@@ -28,10 +27,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords are hashed as always, but cheaply: what makes guessing slow would make tests slow."""
-    quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    monkeypatch.setattr(security, "_hasher", quick)
+def _quick_passwords() -> Iterator[None]:
+    with quick_passwords():
+        yield
 
 
 @pytest.fixture(scope="session")

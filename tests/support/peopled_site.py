@@ -17,15 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
-from argon2 import PasswordHasher
 from pool_here import put_pool
 from pydantic import SecretStr
+from quick_passwords import quick_passwords
 from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Attempt, Site, running, uids, write_boards
 
 from datacomp.messages import SUBSET_FILE, InviteCreate, Scope, Stage, SubmissionOut
-from datacomp_server.accounts import security
 from datacomp_server.accounts.models import ApiToken, Role, User, WebSession
 from datacomp_server.accounts.service import AccountService
 from datacomp_server.clock import now
@@ -157,17 +155,14 @@ def peopled(folder: Path, **settings: Any) -> Iterator[Peopled]:
         "webhooks": True, "smtp_host": "127.0.0.1", "mail_from": "platform@example.test",
         "github_client_id": "client", "github_client_secret": SecretStr("the-secret-of-this-client"),
     }  # fmt: skip
-    quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(security, "_hasher", quick)
-        with running(Settings(**(values | settings))) as site:
-            place = _fill(site)
-            place.things["uid"] = put_pool(folder)[-1]
-            place.keep(folder / "kept")
-            try:
-                yield place
-            finally:
-                place.watching.close()
+    with quick_passwords(), running(Settings(**(values | settings))) as site:
+        place = _fill(site)
+        place.things["uid"] = put_pool(folder)[-1]
+        place.keep(folder / "kept")
+        try:
+            yield place
+        finally:
+            place.watching.close()
 
 
 def _fill(site: Site) -> Peopled:

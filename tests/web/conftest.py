@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
+from quick_passwords import quick_passwords
 from site_place import PATIENCE, Running, running_site
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -17,7 +18,7 @@ SWITCHES = [
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_site(tmp_path_factory.mktemp("site")) as place:
+    with quick_passwords(), running_site(tmp_path_factory.mktemp("site")) as place:
         yield place
 
 
