@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 PLATFORM = "tests/e2e/"
 CORPUS = "tests/security/test_corpus.py"
+LONGEST = (
+    *(PLATFORM, "tests/worker/test_training_child.py", "tests/worker/test_training_crew.py", "tests/web/"),
+    *("tests/worker/", "tests/security/", "tests/filters/", "tests/core/test_local.py"),
+)
 # What a test finds must not depend on how busy the machine is.
 hypothesis.settings.register_profile("datacomp", deadline=None)
 hypothesis.settings.load_profile("datacomp")
@@ -35,8 +39,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The platform's tests take longest, mostly waiting: they begin first and the others run beside them.
-    items.sort(key=lambda item: not item.nodeid.startswith(PLATFORM))
+    """What takes longest begins first, so that all processes end at about the same time."""
+    items.sort(
+        key=lambda item: next((n for n, long in enumerate(LONGEST) if item.nodeid.startswith(long)), len(LONGEST))
+    )
 
 
 @pytest.fixture(autouse=True)
