@@ -27,7 +27,7 @@ HTML = "text/html; charset=utf-8"
 MOST_CROSSINGS = 20
 MOST_COURSES = 8
 """Methods on the chart: more cannot be told apart."""
-AXES = (("macs", "training compute (MACs)"), ("samples", "samples seen"))
+AXES = (("macs", "compute (MACs)"), ("samples", "samples seen"))
 
 
 @dataclass(frozen=True)
