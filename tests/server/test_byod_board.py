@@ -49,3 +49,25 @@ def test_settings_of_before_are_the_same_as_todays(site: Site, tmp_path: Path) -
         session.execute(sa.update(Board).where(Board.name == "brought").values(byod=old))
     site.open("ada", uids(1), board="brought", kind="dataset", filename="data.csv")
     configure(site, tmp_path, plain)
+
+
+@ONLY_SQLITE
+def test_a_dataset_is_ranked_on_its_board_alone_and_told_to_strangers(site: Site, tmp_path: Path) -> None:
+    configure(site, tmp_path, BYOD)
+    site.score("ada", uids(2), method="by uids")
+    found = site.score("ada", b"url,caption\n", board="brought", kind="dataset", filename="data.csv", method="own data")
+    assert found.state == "scored", found.failure
+    assert [(row.rank, row.method) for row in site.board("brought").rows] == [(1, "own data")]
+    assert [row.method for row in site.board().rows] == ["by uids"]
+    runs = {run.stage: run.result for run in site.receipt(found.id, None).runs}
+    assert list(runs) == ["validate", "fetch", "decontaminate", "subset", "train", "evaluate"]
+    assert (runs["fetch"] or {})["causes"] == {"http-404": 5}
+    assert (runs["decontaminate"] or {})["kept"] == 50
+    page = site.http.get(f"/submissions/{found.id}")
+    assert page.status_code == 200
+    for told in ("4 of 55", "0.99, pixels@3", "http-404 5", "CC0-1.0 55"):
+        assert told in page.text
+    manifest = site.http.get(f"/api/submissions/{found.id}/manifest").json()["body"]
+    stages = {run["stage"]: run["result"] for run in manifest["runs"]}
+    assert stages["decontaminate"]["kept"] == 50
+    assert stages["fetch"]["urls_digest"]

@@ -24,12 +24,16 @@ from pool_here import KEPT
 
 from datacomp.messages import (
     CHECKPOINT_FILE,
+    DATASET_FILE,
     RECORDS_FILE,
+    REPORT_FILE,
     SUBSET_FILE,
     BoardFacts,
+    DecontaminateResult,
     DedupMode,
     DedupResult,
     EvaluateResult,
+    FetchResult,
     FilterResult,
     Job,
     LeaderboardOut,
@@ -139,6 +143,18 @@ class Attempt:
             case Stage.VALIDATE:
                 result: Any = ValidateResult(rows=50, unique=50, repeats=0, unavailable=0)
                 files = {SUBSET_FILE: b"subset of " + mark.encode()} if job.kind == "uids" else {}
+            case Stage.FETCH:
+                result = FetchResult(
+                    rows=60, samples=55, from_pool=5, causes={"http-404": 5}, hosts={"example.org": 50},
+                    licenses={"CC0-1.0": 55}, urls_digest=DIGEST, dataset_digest=DIGEST, bytes=1000, seconds=0.1,
+                )  # fmt: skip
+                files = {name: f"{name} of {mark}".encode() for name in (DATASET_FILE, SUBSET_FILE, REPORT_FILE)}
+            case Stage.DECONTAMINATE:
+                result = DecontaminateResult(
+                    samples=55, near_images=4, same_texts=1, removed=5, kept=50, threshold=0.99, limit=0.2,
+                    method="pixels@3", evaluation_images=24, suite_digest=self.worker.site.suite.digest,
+                )  # fmt: skip
+                files = {name: f"kept of {mark}".encode() for name in (SUBSET_FILE, REPORT_FILE)}
             case Stage.FILTER:
                 result = FilterResult(rows_in=100, rows_kept=50, nan_scores=1, rule="score > 0", seconds=0.1)
                 files = {SUBSET_FILE: b"subset of " + mark.encode()}
