@@ -1,6 +1,7 @@
 """Reading samples out of tars: whatever their files and headers, the same as Python's own reader finds."""
 
 import io
+import json
 import random
 import tarfile
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from datacomp.tars.entries import Window
-from datacomp.tars.samples import Sample, sample_at, samples
+from datacomp.tars.runs import runs
+from datacomp.tars.samples import Sample, sample_at, samples, uid_of
+from datacomp.uids import to_hex
 
 SHAPES = (
     ("jpg", "json", "txt"),
@@ -74,6 +77,31 @@ def test_samples_are_those_that_pythons_reader_finds(tmp_path: Path, seed: int, 
             part = path.read_bytes()[sample.start : sample.stop]
             alone = Window(-1, begin=sample.start, content=bytearray(part + part), size=sample.stop)
             assert sample_at(alone, sample.start, sample.shape)[:2] == sample[:2]
+        rows = [row for run in runs(file.fileno()) for row in zip(run.start, run.stop, run.sizes.sum(1), strict=True)]
+        assert rows == [sample[:3] for sample in found]
+
+
+@pytest.mark.parametrize("odd", [0, 3, 150])
+def test_runs_name_the_uids_that_one_sample_after_the_other_does(tmp_path: Path, odd: int) -> None:
+    """300 samples alike; after one of them some whose json is long, has no uid, a late one, or two."""
+    jsons = [json.dumps({"uid": f"{number:032x}", "caption": "a"}) for number in range(300)]
+    first, second = jsons[1].removesuffix("}"), jsons[2].removeprefix("{")
+    late = json.dumps({"a": 1, "uid": f"{5:032x}"})
+    jsons[odd:odd] = [json.dumps({"uid": "AB" * 16, "exif": "e" * 9000}), "{}", late, f"{first}, {second}"]
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for number, about in enumerate(jsons):
+            for extension, data in (("jpg", b"i" * 6000), ("json", about.encode()), ("txt", b"t" * number)):
+                member = tarfile.TarInfo(f"{number:06d}.{extension}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    with path.open("rb") as file:
+        expected = [(uid_of(sample.json) or b"").decode().lower() for sample in samples(Window(file.fileno()))]
+        found = list(runs(file.fileno()))
+    assert max(len(run.start) for run in found) > 100
+    uids = [uid if own else "" for run in found for uid, own in zip(to_hex(run.uids), run.named, strict=True)]
+    assert uids == expected
+    assert uids[odd : odd + 4] == ["ab" * 16, "", f"{5:032x}", f"{2:032x}"]
 
 
 def test_a_tar_that_ends_too_early_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ import numpy.typing as npt
 from datacomp.digests import digest_json
 from datacomp.problems import BadInput, Problem
 from datacomp.reshard.space import writing
-from datacomp.tars.entries import Window
-from datacomp.tars.samples import samples, uid_of
-from datacomp.uids import UID_DTYPE, Uids, from_digits
+from datacomp.tars.runs import runs
+from datacomp.uids import UID_DTYPE, Uids
 
 INDEX_FORMAT = 2
 PLACE = np.dtype([("uid", UID_DTYPE), ("start", "<i8"), ("stop", "<i8"), ("size", "<i8")])
@@ -144,23 +143,21 @@ def index_tar(tar: Path, cache: Path) -> TarIndex:
 
 def scan(path: Path) -> TarIndex:
     """Read all headers and json files of a tar. `BadInput` names what is wrong with it."""
-    uids: list[bytes] = []
-    places: list[int] = []
+    found = [np.empty(0, PLACE)]
     skipped = 0
     try:
         with path.open("rb", 0) as file:
-            for sample in samples(Window(file.fileno())):
-                uid = uid_of(sample.json)
-                if uid is None:
-                    skipped += 1
-                else:
-                    uids.append(uid)
-                    places += sample[:3]
+            for run in runs(file.fileno()):
+                own = np.empty(len(run.start), PLACE)
+                own["uid"], own["start"], own["stop"], own["size"] = run.uids, run.start, run.stop, run.sizes.sum(1)
+                found.append(own[run.named])
+                skipped += len(own) - len(found[-1])
     except ValueError as error:
         raise tar_damaged(path, error) from error
     except OSError as error:
         raise tar_missing(path, error) from error
-    return TarIndex(as_rows(from_digits(b"".join(uids)), places), len(uids), skipped)
+    rows = np.concatenate(found)
+    return TarIndex(rows, len(rows), skipped)
 
 
 def as_rows(uids: Uids, places: Iterable[int]) -> npt.NDArray[np.void]:
