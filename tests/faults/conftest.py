@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import COUNT, SEED
 from own_servers import OwnPostgres, OwnRedis, own_postgres, own_redis
 from quick_platform import QuickPlatform
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The last line of `make test-faults`."""
+    if config.option.markexpr == "faults":
+        count = {name: len(terminalreporter.getreports(name)) for name in ("passed", "failed", "error", "skipped")}
+        said = ", ".join(f"{number} {name}" for name, number in count.items())
+        terminalreporter.write_line(f"faults (seed {SEED}, count {COUNT}): {said}")
 
 
 @dataclass

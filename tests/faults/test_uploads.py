@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +158,8 @@ def upload_with_cuts(folder: Path, megabytes: int, cuts: int) -> tuple[float, in
 
 
 @pytest.mark.timeout(1800)
-def test_a_gigabyte_with_twenty_cuts_and_a_killed_server(tmp_path: Path) -> None:
+def test_a_gigabyte_with_twenty_cuts_and_a_killed_server(tmp_path: Path, summary: Callable[[str], None]) -> None:
     again, grown = upload_with_cuts(tmp_path, MEGABYTES, COUNT)
+    summary(f"{MEGABYTES} MB, {COUNT} cuts, a killed server: {again:.2%} sent again, memory +{grown / 1e6:.0f} MB")
     assert again <= MOST_AGAIN
     assert grown < MOST_MEMORY

@@ -43,7 +43,7 @@ def hostile_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     return pool
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What was found, by class: contained and not, and how fast the slowest was torn down."""
     found = [
         dict(report.user_properties)
@@ -73,3 +73,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if fuzzed:
         counts = ", ".join(f"{name} {count:,}" for name, count in sorted(fuzzed.items()))
         terminalreporter.write_line(f"fuzzed: {fuzzed.total():,} inputs, typed errors alone ({counts})")
+    if config.option.markexpr == "not faults and not gpu":
+        count = {name: len(terminalreporter.getreports(name)) for name in ("passed", "failed", "error", "skipped")}
+        said = ", ".join(f"{number} {name}" for name, number in count.items())
+        terminalreporter.write_line(f"security: {said}; {len(cases)} hostile filters, {fuzzed.total():,} fuzzed inputs")

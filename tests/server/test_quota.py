@@ -134,7 +134,9 @@ def test_members_of_a_team_who_ask_at_once_have_one_place_between_them(site: Sit
 
 
 @pytest.mark.faults
-def test_of_five_hundred_who_ask_at_once_one_gets_the_place(site: Site, address: str) -> None:
+def test_of_five_hundred_who_ask_at_once_one_gets_the_place(
+    site: Site, address: str, summary: Callable[[str], None]
+) -> None:
     statuses = race(site, address, 500)
-    print(f"faults: quota race, 500 at once: {dict(statuses)}")
+    summary(f"500 submissions at once for one place: {statuses[201]} accepted, {statuses[429]} refused")
     assert statuses == {201: 1, 429: 499}
