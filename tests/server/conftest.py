@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from quick_passwords import quick_passwords
+from quick_server import quick_server
 from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Site, running, serving, write_boards
 from servers import POSTGRES, REDIS, needed, postgres_schema
 
@@ -27,8 +27,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick_passwords() -> Iterator[None]:
-    with quick_passwords():
+def _quick_server() -> Iterator[None]:
+    with quick_server():
         yield
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from pool_here import put_pool
 from pydantic import SecretStr
-from quick_passwords import quick_passwords
+from quick_server import quick_server
 from server_site import ORGANISER_TOKEN, WORKER_TOKEN, Attempt, Site, running, uids, write_boards
 
 from datacomp.messages import SUBSET_FILE, InviteCreate, Scope, Stage, SubmissionOut
@@ -155,7 +155,7 @@ def peopled(folder: Path, **settings: Any) -> Iterator[Peopled]:
         "webhooks": True, "smtp_host": "127.0.0.1", "mail_from": "platform@example.test",
         "github_client_id": "client", "github_client_secret": SecretStr("the-secret-of-this-client"),
     }  # fmt: skip
-    with quick_passwords(), running(Settings(**(values | settings))) as site:
+    with quick_server(), running(Settings(**(values | settings))) as site:
         place = _fill(site)
         place.things["uid"] = put_pool(folder)[-1]
         place.keep(folder / "kept")

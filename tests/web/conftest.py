@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
-from quick_passwords import quick_passwords
+from quick_server import quick_server
 from site_place import PATIENCE, Running, running_site
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -18,7 +18,7 @@ SWITCHES = [
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with quick_passwords(), running_site(tmp_path_factory.mktemp("site")) as place:
+    with quick_server(), running_site(tmp_path_factory.mktemp("site")) as place:
         yield place
 
 
