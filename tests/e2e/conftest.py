@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from e2e_place import Place, running_place
+from e2e_place import EXAMPLES, Place, running_place
+
+from datacomp.messages import SubmissionOut
 
 SANDBOX_SECONDS = "20"
 """Wall clock of participants' code: a filter that never returns should not hold up the tests for a minute."""
@@ -19,5 +21,14 @@ def short_sandbox() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def place(short_sandbox: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with running_place(tmp_path_factory.mktemp("platform"), tmp_path_factory.mktemp("home")) as place:
+    with running_place(tmp_path_factory) as place:
         yield place
+
+
+@pytest.fixture(scope="session")
+def rehearsed(place: Place) -> SubmissionOut:
+    """A participant's code, rehearsed to the end: several tests look at it."""
+    receipt = place.submit(str(EXAMPLES / "caption_and_score.py"), "--scale", "tiny", "--rehearsal")
+    final = place.end_of(receipt["id"])
+    assert final.state == "scored", final.failure
+    return final

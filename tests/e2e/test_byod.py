@@ -1,7 +1,5 @@
 """A dataset as a participant brings it: served on loopback, fetched, decontaminated, trained on; its own board."""
 
-import time
-
 import pytest
 from e2e_place import Place
 
@@ -11,7 +9,7 @@ pytestmark = pytest.mark.e2e
 PICTURES = 512
 
 
-@pytest.mark.timeout(290)
+@pytest.mark.timeout(290, func_only=True)
 def test_a_gallery_is_brought_to_the_byod_board_alone_and_scored(place: Place) -> None:
     data = place.platform.data_dir
     dataset = place.home / "gallery.parquet"
@@ -22,10 +20,7 @@ def test_a_gallery_is_brought_to_the_byod_board_alone_and_scored(place: Place) -
         assert refused.returncode == 1
         assert "kind-refused" in refused.stderr
         receipt = place.submit(str(dataset), "--track", "byod", "--scale", "tiny", "--name", "Gallery", "--rehearsal")
-        deadline = time.monotonic() + 240
-        while not (found := place.client.submission(receipt["id"])).final:
-            assert time.monotonic() < deadline, found
-            time.sleep(0.3)
+        found = place.end_of(receipt["id"], 240)
     assert found.state == "scored", found.failure
     stages = {run.stage.value: run.result for run in found.runs}
     assert list(stages) == ["validate", "fetch", "decontaminate", "subset", "train", "evaluate"]

@@ -54,7 +54,7 @@ def production(place: Place, tmp_path: Path) -> Iterator[Started]:
             yield Started(platform, Client(platform.url, token))
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(280, func_only=True)
 def test_a_rehearsal_goes_through_postgresql_and_redis(production: Started, place: Place, tmp_path: Path) -> None:
     uids = tmp_path / "uids.npy"
     made = place.datacomp("filter", "clip_score", "--fraction", "0.1", "--pool", str(place.pool), "--out", str(uids))

@@ -30,7 +30,7 @@ SUBMISSIONS = 4 + COUNT // 5
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory):
-    with running_place(tmp_path_factory.mktemp("platform"), tmp_path_factory.mktemp("home")) as place:
+    with running_place(tmp_path_factory) as place:
         yield place
 
 

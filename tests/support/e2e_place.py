@@ -2,17 +2,22 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
+from tiny_world import tiny_world
+
 from datacomp.client import Client
 from datacomp.local.platform import LocalPlatform
+from datacomp.messages import SubmissionOut
+from datacomp_worker.world import World
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,22 @@ class Place:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def wait_for(self, submission: str, state: str, seconds: float = 200) -> SubmissionOut:
+        """The receipt, once the submission is in a state that begins so, or in a final one."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            receipt = self.client.submission(submission)
+            if receipt.state.startswith(state) or receipt.final:
+                return receipt
+            time.sleep(0.2)
+        raise AssertionError(f"{submission} is {receipt.state}, not {state}, after {seconds} s: {receipt}")
 
-PAIRS = 2048
+    def end_of(self, submission: str, seconds: float = 200) -> SubmissionOut:
+        """The receipt, once the submission is in its final state."""
+        return self.wait_for(submission, "no state but a final one", seconds)
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 METADATA_ALONE = """
 [[boards]]
 name = "filtering-large"
@@ -64,14 +83,23 @@ def run(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def lay_out(world: World, root: Path) -> None:
+    """The world's pool and suite where a platform in `root` looks for them, and a pool of its metadata alone."""
+    for pool, folders in (("tiny", ("metadata", "shards")), ("metadata-alone", ("metadata",))):
+        directory = root / "pools" / pool
+        directory.mkdir(parents=True)
+        for folder in folders:
+            (directory / folder).symlink_to(world.directory / folder)
+        run("pool", "ingest", str(directory))
+    (root / "suites").mkdir()
+    (root / "suites" / "tiny").symlink_to(world.suite_dir)
+
+
 @contextmanager
-def running_place(root: Path, home: Path) -> Iterator[Place]:
-    """A small world, a platform over it in `root`, and the participant grace, logged in with her files in `home`."""
-    pool, alone = root / "pools" / "tiny", root / "pools" / "metadata-alone"
-    run("pool", "generate", str(pool), "--suite-dir", str(root / "suites" / "tiny"), "--pairs", str(PAIRS))
-    shutil.copytree(pool / "metadata", alone / "metadata")
-    run("pool", "ingest", str(pool))
-    run("pool", "ingest", str(alone))
+def running_place(factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A platform over the tiny world, and the participant grace, logged in with her files in a home of her own."""
+    root, home = factory.mktemp("platform"), factory.mktemp("home")
+    lay_out(tiny_world(factory)[0], root)
     (root / "boards.toml").write_text((files("datacomp.local") / "boards.toml").read_text() + METADATA_ALONE)
     with LocalPlatform(root, port=0) as platform:
         client = Client(platform.url)
