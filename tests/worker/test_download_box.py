@@ -17,7 +17,7 @@ from gallery import gallery, picture
 
 from datacomp.problems import PlatformFault
 from datacomp_worker.download import Limits, Options, Space, box, outcomes, run_download
-from datacomp_worker.download.driver import rows_done
+from datacomp_worker.download.driver import _environment, rows_done
 from datacomp_worker.sandbox.seccomp import MACHINES
 
 LOOPBACK = Limits(seconds=5.0, retries=0, allowed=("127.0.0.1/32",))
@@ -118,6 +118,13 @@ def ran(program, environment=None, *, guarded=True, **given):
         done = subprocess.run(command, check=False, timeout=60, **keep)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_spark_starts_the_interpreter_that_has_the_package(monkeypatch):
+    monkeypatch.delenv("PYSPARK_PYTHON", raising=False)
+    assert _environment(LOOPBACK)["PYSPARK_PYTHON"] == sys.executable
+    monkeypatch.setenv("PYSPARK_PYTHON", "/opt/python")
+    assert _environment(LOOPBACK)["PYSPARK_PYTHON"] == "/opt/python"
 
 
 def test_a_host_that_cannot_is_refused_or_named(monkeypatch, caplog):

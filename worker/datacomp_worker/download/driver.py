@@ -31,7 +31,7 @@ LOOK_SECONDS = 2.0
 TAIL = 4000
 KEPT = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "JAVA_HOME", "SPARK_HOME", "RAY_ADDRESS",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "JAVA_HOME", "SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON", "RAY_ADDRESS",
 )  # fmt: skip
 """All that the process has of this one's environment."""
 
@@ -172,12 +172,17 @@ def run_download(
 
 def _environment(limits: Limits) -> dict[str, str]:
     """All that the process is given: nothing of the worker's secrets."""
-    return {name: os.environ[name] for name in KEPT if name in os.environ} | {
-        "NO_ALBUMENTATIONS_UPDATE": "1",  # which would otherwise ask a host of its own for news
-        "OPENCV_IO_MAX_IMAGE_PIXELS": str(limits.pixels),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
+    # Spark would otherwise start whatever `python3` is, which need not have this package.
+    return (
+        {"PYSPARK_PYTHON": sys.executable}
+        | {name: os.environ[name] for name in KEPT if name in os.environ}
+        | {
+            "NO_ALBUMENTATIONS_UPDATE": "1",  # which would otherwise ask a host of its own for news
+            "OPENCV_IO_MAX_IMAGE_PIXELS": str(limits.pixels),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONWARNINGS": "ignore",
+        }
+    )
 
 
 def _arguments(urls: Path | None, folder: Path, options: Options) -> dict[str, object]:
