@@ -295,7 +295,7 @@ def test_a_dataset_is_fetched_again_or_taken_as_it_was_fetched(
         receipt = site.receipt(opened.id)
         assert receipt.state == "scored", receipt.failure
         source = Source(*_manifest(url, receipt.id), Client(url))
-        wish = Wish(source=source, pool=pool.directory, suite=suite, work=tmp_path / "again")
+        wish = Wish(source=source, pool=tmp_path / "none", suite=suite, work=tmp_path / "again")
         again = carry_out(wish, lambda *_: None)
         assert again.reproduced
         lines = of(again)
