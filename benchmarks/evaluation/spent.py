@@ -7,15 +7,15 @@ import time
 class Clock:
     """Runs from its making on."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._begun = self._now()
 
     @staticmethod
-    def _now():
+    def _now() -> tuple[float, float]:
         times = os.times()
         return time.perf_counter(), sum(times[:4])
 
-    def read(self):
+    def read(self) -> dict[str, float]:
         """Seconds of both kinds so far."""
         seconds, cpu = (now - then for now, then in zip(self._now(), self._begun, strict=True))
         return {"seconds": seconds, "cpu": cpu}
