@@ -128,8 +128,8 @@ class ScoreRepository:
 
     def unfinished_rows(self, board: str, limit: int) -> list[Submission]:
         """What is still under way, oldest first."""
-        query = select(Submission).where(*_unfinished(board)).order_by(Submission.created_at, Submission.id)
-        return list(self.session.scalars(query.limit(limit)))
+        query = select(Submission).join(Submission.user).where(*_unfinished(board)).options(*_of_submissions())
+        return list(self.session.scalars(query.order_by(Submission.created_at, Submission.id).limit(limit)))
 
 
 def _shown_columns(means: Means, *, tasks: bool) -> list[ExecutableOption]:
@@ -137,11 +137,15 @@ def _shown_columns(means: Means, *, tasks: bool) -> list[ExecutableOption]:
     hundred times as fast."""
     public = (Score.public_average, Score.public_main, Score.public_groups, Score.public_variances)
     scores = public if means.public else (Score.average, Score.main, Score.groups, Score.variances)
+    return [load_only(Score.seeds, *scores, *([Score.task_values] if tasks else [])), *_of_submissions()]
+
+
+def _of_submissions() -> list[ExecutableOption]:
+    """What rows show of submissions: not each its board and suite, which are large."""
     whose = (Submission.user_id, Submission.team_id, Submission.board_name, Submission.baseline)
     what = (Submission.method, Submission.kind, Submission.state, Submission.subset_size, Submission.duplicate_of)
     return [
         load_only(*whose, *what, Submission.created_at),
-        load_only(Score.seeds, *scores, *([Score.task_values] if tasks else [])),
         contains_eager(Submission.user).load_only(User.name),
         lazyload(Submission.board),
     ]
