@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 PLATFORM = "tests/e2e/"
 CORPUS = "tests/security/test_corpus.py"
 LONGEST = (
-    *(PLATFORM, "tests/worker/test_training_child.py", "tests/worker/test_training_crew.py", "tests/web/"),
+    # The web tests need no tiny world: they go on in one process while the end-to-end tests' one makes it.
+    *(PLATFORM, "tests/web/", "tests/worker/test_training_child.py", "tests/worker/test_training_crew.py"),
     *("tests/worker/", "tests/security/", "tests/filters/", "tests/core/test_local.py"),
 )
 # What a test finds must not depend on how busy the machine is.

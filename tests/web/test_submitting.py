@@ -157,7 +157,7 @@ def hand_in_again(visitor: Person) -> None:
     press_submit(page)
     expect(page.get_by_role("alert")).to_contain_text("1 of 1 submissions to filtering-medium are used today")
     # The chosen file is still chosen: with another board it goes through.
-    page.get_by_label("Board").select_option("filtering-tiny")
+    page.get_by_label("Board", exact=True).select_option("filtering-tiny")
     press_submit(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("again validating")
     page.get_by_role("button", name="Cancel this submission").click()
